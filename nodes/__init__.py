@@ -1,0 +1,1 @@
+"""The node families: one module to a family, found by its name (see flowengine.registry)."""

@@ -1,0 +1,1 @@
+"""The editor: pages and JSON routes over a folder of flows."""
