@@ -1,0 +1,1 @@
+"""Runs flows: regions, boundaries, delivery, state, and the runtime that stands on top."""

@@ -1,0 +1,150 @@
+"""What the engine lends a node: its names, the clock, its connections and its way out."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from flowengine.clock import SECOND, Clock, Timer
+from flowengine.engine.region import Step
+from flowengine.message import Message
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class Host(Protocol):
+    """What a context needs of the flow that runs it."""
+
+    id: str
+    clock: Clock
+    params: Mapping[str, Any]
+    folder: str
+    files: str
+    data: str
+    install_id: str
+
+    def connection(self, name: str, node: str) -> Any:
+        """The connection `name`, as `node` may use it."""
+
+    def take_in(self, step: Step, messages: list[Message], settled: Any) -> None:
+        """Messages of a source."""
+
+    def run_region(self) -> None:
+        """Run what waits in the steps' inboxes."""
+
+    def set_status(self, node: str, state: str, what: str) -> None:
+        """A node's state has changed."""
+
+
+class NodeContext:
+    """The context of one node (or connection, without a step)."""
+
+    def __init__(self, host: Host, node: str) -> None:
+        self._host = host
+        self.flow = host.id
+        self.node = node
+        self.clock = host.clock
+        self.params = host.params
+        self.folder = host.folder
+        self.files = host.files
+        self.data = host.data
+        self.install_id = host.install_id
+        self.step: Step | None = None
+        self._timers: dict[str, Timer] = {}
+        self._logger = logging.getLogger(f"flowengine.flow.{host.id}.{node}")
+
+    def now(self) -> float:
+        """Wall time in seconds, as expressions see it."""
+        return self.clock.now() / SECOND
+
+    def connection(self, name: str) -> Any:
+        """The open connection with this id."""
+        return self._host.connection(name, self.node)
+
+    def _own_step(self) -> Step:
+        if self.step is None:
+            raise RuntimeError(f"{self.node} has no step yet: emit only after open")
+        return self.step
+
+    def emit(self, output: str, messages: list[Message]) -> None:
+        """Let messages out by `output`."""
+        self._own_step().outlets[output].put(messages)
+        self._host.run_region()
+
+    def receive(self, messages: list[Message], settled: Callable[[], None] | None) -> None:
+        """Take in messages of a source."""
+        self._host.take_in(self._own_step(), messages, settled)
+
+    def fail(self, message: Message, error: Exception) -> None:
+        """Send a message by the error route."""
+        self._own_step().fail(message, error)
+
+    def keep(self, message: Message, key: str) -> None:
+        """Hold a message's receipt under `key`."""
+        self._own_step().keep(message, key)
+
+    def give(self, message: Message, key: str) -> Message:
+        """Attach what is kept under `key`."""
+        return self._own_step().give(message, key)
+
+    def drop_kept(self, key: str, messages: int = 1, *, oldest: bool = False) -> None:
+        """Settle kept receipts as filtered."""
+        self._own_step().drop_kept(key, messages, oldest=oldest)
+
+    def wake_at(self, key: str, when: int) -> None:
+        """Call the node's `wake` for `key` at monotonic `when`."""
+        earlier = self._timers.pop(key, None)
+        if earlier is not None:
+            earlier.cancel()
+
+        def wake() -> None:
+            self._timers.pop(key, None)
+            self._woken(key)
+
+        self._timers[key] = self.clock.call_at(when, wake)
+
+    def _woken(self, key: str) -> None:
+        step = self._own_step()
+        state = None
+        if step.entries is not None:
+            if step.entries.get(key) is None:
+                return
+            state = step.entries.touch(key, self.clock.monotonic())
+        outs: dict[str, list[Message]] = {}
+        try:
+            step.sort(None, step.node.wake(key, state), outs)
+        except Exception as err:  # noqa: BLE001  # a node's bug: said, and the flow goes on
+            self.log("error", f"the timer failed: {type(err).__name__}: {err}")
+            step.failed += 1
+            return
+        for name, messages in outs.items():
+            step.outlets[name].put(messages)
+        self._host.run_region()
+
+    def cancel_timers(self) -> None:
+        """The node is closing: no more calls."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def status(self, state: str, what: str = "") -> None:
+        """Say how the node is."""
+        self._host.set_status(self.node, state, what)
+
+    def count(self, reason: str, number: int = 1) -> None:
+        """Count something under a reason."""
+        if self.step is not None:
+            self.step.counts[reason] += number
+
+    def log(self, level: str, what: str, **facts: Any) -> None:
+        """Log a sentence with its facts."""
+        self._logger.log(
+            LEVELS[level],
+            "%s",
+            what,
+            extra={"facts": {"flow": self.flow, "node": self.node, **facts}},
+        )

@@ -1,0 +1,162 @@
+"""What starts a region's work: a source's port, or a wire that waits in front of a step.
+
+A feeder hands at most 256 messages, or 2 ms of work, to the region and then lets the event loop
+breathe. It stands still while a wire behind it is full.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from flowengine.engine.delivery import Intake
+from flowengine.engine.region import Region, Step
+from flowengine.engine.wire import Wire
+from flowengine.message import Message
+from flowengine.node import Source
+
+CHUNK = 256
+BUDGET_NS = 2_000_000
+
+
+class Feeder:
+    """Hands waiting messages on, chunk by chunk."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.full_wires: set[Wire] = set()
+        self._scheduled = False
+
+    def take(self) -> list[Message]:
+        """The next chunk, empty if nothing waits."""
+        raise NotImplementedError
+
+    def hand(self, messages: list[Message]) -> None:
+        """Hand a chunk to the flow."""
+        raise NotImplementedError
+
+    def kick(self) -> None:
+        """Go on, unless that is already arranged."""
+        if not self._scheduled and not self.full_wires:
+            self._drain()
+
+    def level(self, wire: Wire) -> None:
+        """A wire behind has filled up, or has room again."""
+        if wire.blocked:
+            self.full_wires.add(wire)
+            self.stop_intake()
+        else:
+            self.full_wires.discard(wire)
+            if not self.full_wires:
+                self.start_intake()
+                self._schedule()
+
+    def stop_intake(self) -> None:
+        """The way is blocked."""
+
+    def start_intake(self) -> None:
+        """The way is free again."""
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        started = time.perf_counter_ns()
+        while not self.full_wires:
+            messages = self.take()
+            if not messages:
+                return
+            self.hand(messages)
+            self.region.run()
+            if time.perf_counter_ns() - started > BUDGET_NS:
+                self._schedule()
+                return
+
+
+class SourcePort(Feeder):
+    """Where a source's messages enter the flow, with their receipts."""
+
+    def __init__(self, region: Region, step: Step, intake: Intake, id_prefix: str) -> None:
+        super().__init__(region)
+        self.step = step
+        self.intake = intake
+        self._prefix = id_prefix
+        self._number = 0
+        self._waiting: deque[list[Message]] = deque()
+        self.depth = 0
+        self.is_stopped = False
+
+    def receive(self, messages: list[Message], settled: Callable[[], None] | None) -> None:
+        """Take in what one read gave."""
+        prefix, number = self._prefix, self._number
+        for message in messages:
+            if not message.id:
+                number += 1
+                message.id = f"{prefix}{number}"
+        self._number = number
+        self.intake.let_in(messages, settled)
+        if not messages:
+            return
+        self._waiting.append(messages)
+        self.depth += len(messages)
+        self.kick()
+        self.intake.press()
+
+    def take(self) -> list[Message]:
+        """The next chunk of what the source gave."""
+        if not self._waiting:
+            return []
+        messages = self._waiting.popleft()
+        if len(messages) > CHUNK:
+            self._waiting.appendleft(messages[CHUNK:])
+            messages = messages[:CHUNK]
+        self.depth -= len(messages)
+        return messages
+
+    def hand(self, messages: list[Message]) -> None:
+        """Let a chunk out by the source's output."""
+        self.step.received += len(messages)
+        self.step.first.put(messages)
+
+    def move_to(self, step: Step) -> None:
+        """The source was made anew: what waits goes out by its new step."""
+        self.step = step
+        if self.is_stopped and isinstance(step.node, Source):
+            step.node.pause()
+
+    def stop_intake(self) -> None:
+        """Ask the source to stop reading."""
+        if not self.is_stopped and isinstance(self.step.node, Source):
+            self.is_stopped = True
+            self.step.node.pause()
+
+    def start_intake(self) -> None:
+        """Let the source read again."""
+        if self.is_stopped and isinstance(self.step.node, Source):
+            self.is_stopped = False
+            self.step.node.resume_reading()
+
+
+class WireFeeder(Feeder):
+    """Hands on what waits in a wire in front of a step (a `queue`, a wire with a capacity)."""
+
+    def __init__(self, region: Region, step: Step, wire: Wire) -> None:
+        super().__init__(region)
+        self.step = step
+        self.wire = wire
+        wire.on_data = self._schedule_soon
+
+    def _schedule_soon(self) -> None:
+        # Never from within the step that fills the wire: the wire is a boundary.
+        self._schedule()
+
+    def take(self) -> list[Message]:
+        """The next chunk of the wire."""
+        return self.wire.take(CHUNK)
+
+    def hand(self, messages: list[Message]) -> None:
+        """Put a chunk into the step's inbox."""
+        self.step.put(messages)

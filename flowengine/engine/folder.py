@@ -1,0 +1,47 @@
+"""The data folder: one engine in it at a time, closed to other users."""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from flowengine.engine.store import Store
+from flowengine.errors import StartError
+
+
+class DataFolder:
+    """An open data folder, held by this process until `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise StartError(
+                f"the data folder {path} cannot be used: {err.strerror}.",
+                "Give another with --data DIR, or the right to write to this one.",
+            ) from err
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            pid = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock)
+            raise StartError(
+                f"the data folder {path} is in use by pid {pid}.",
+                "Stop that engine, or give another folder with --data DIR.",
+            ) from err
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self.store = Store(path / "state.db")
+        self.install_id = self.store.fact("install", lambda: secrets.token_hex(4))
+        self.files = path / "files"
+
+    def spool(self, flow: str, node: str) -> Path:
+        """The folder of one sink's spool."""
+        return self.path / "spool" / flow / node
+
+    def close(self) -> None:
+        """Let the folder go."""
+        self.store.close()
+        os.close(self._lock)

@@ -1,0 +1,71 @@
+"""Messages set aside: no node and no handler could take them. Kept on disk before they count."""
+
+import asyncio
+import json
+from typing import Any
+
+from flowengine.clock import SECOND, Clock
+from flowengine.engine.delivery import QUARANTINED
+from flowengine.engine.store import Store
+from flowengine.errors import FlowengineError, NodeError
+from flowengine.message import Message, message_to_json
+
+_RETRY = 2 * SECOND
+
+
+class Quarantine:
+    """Writes what is set aside to the store, and settles it once it is on disk."""
+
+    def __init__(self, store: Store, clock: Clock, on_trouble: Any) -> None:
+        self.store = store
+        self.clock = clock
+        self.count = 0
+        self._on_trouble = on_trouble
+        self._waiting: list[tuple[tuple[str, str, int, str, str, str], Message]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, flow: str, node: str, message: Message, error: Exception) -> None:
+        """Set a message aside with the reason."""
+        slug = error.slug if isinstance(error, NodeError) else "failed"
+        what = error_text(error)
+        text = json.dumps(message_to_json(message), ensure_ascii=False, separators=(",", ":"))
+        self._waiting.append(((flow, node, self.clock.now(), slug, what, text), message))
+        self.count += 1
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                await self.store.run(self.store.quarantine([row for row, _ in batch]))
+            except Exception as err:  # noqa: BLE001  # a full disk: keep the batch, say so, try again
+                self._waiting = batch + self._waiting
+                self._on_trouble(f"the quarantine cannot be written: {err}")
+                await self.clock.sleep(_RETRY)
+                continue
+            for _, message in batch:
+                message.receipt.settle(QUARANTINED)
+
+    async def flush(self) -> None:
+        """Wait until everything set aside is on disk."""
+        if self._task is not None:
+            await self._task
+
+
+def error_text(error: Exception) -> str:
+    """What went wrong in one line, never a traceback."""
+    if isinstance(error, FlowengineError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def error_fact(node: str, kind: str, error: Exception) -> dict[str, Any]:
+    """`meta.error` of a message on the error route (R6)."""
+    return {
+        "node": node,
+        "type": kind,
+        "slug": error.slug if isinstance(error, NodeError) else "failed",
+        "what": error_text(error),
+        "path": error.path if isinstance(error, NodeError) else None,
+    }

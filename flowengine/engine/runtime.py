@@ -1,0 +1,133 @@
+"""The engine: runs flows over one data folder, deploys them, saves their state, stops them.
+
+engine = Engine(folder)
+await engine.start()
+await engine.deploy(plan)     # again with a changed plan: only what changed restarts
+await engine.ready(5.0)
+await engine.stop()
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from flowengine.clock import SECOND, Clock, RealClock
+from flowengine.engine.checkpoint import checkpoint, forget_idle
+from flowengine.engine.flowrun import RunningFlow, Surroundings
+from flowengine.engine.folder import DataFolder
+from flowengine.engine.plan import Change, Plan
+from flowengine.engine.quarantine import Quarantine
+
+LOG = logging.getLogger("flowengine.engine")
+CHECKPOINT_EVERY = SECOND
+FORGET_EVERY = 60 * SECOND
+BLOCKED_AFTER = SECOND // 20
+
+
+class Engine:
+    """Flows at work over one data folder."""
+
+    def __init__(self, folder: DataFolder, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.clock = clock or RealClock()
+        self.flows: dict[str, RunningFlow] = {}
+        self.started = self.clock.now()
+        self._disk = ThreadPoolExecutor(4, thread_name_prefix="flowengine-disk")
+        self._wake = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._is_stopped = False
+        self.around = Surroundings(
+            clock=self.clock,
+            store=folder.store,
+            quarantine=Quarantine(folder.store, self.clock, self._trouble),
+            data=str(folder.path),
+            files=str(folder.files),
+            install_id=folder.install_id,
+            session=secrets.token_hex(3),
+            spool_folder=folder.spool,
+            disk=self._disk,
+            hurry=self._hurry,
+        )
+
+    def start(self) -> None:
+        """Begin to keep state; flows come by `deploy`."""
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def deploy(self, plan: Plan) -> Change:
+        """Run a plan, new or changed; raises before anything is touched if it cannot be built."""
+        flow = self.flows.get(plan.flow) or RunningFlow(plan, self.around)
+        change = await flow.deploy(plan)
+        self.flows[plan.flow] = flow
+        return change
+
+    async def remove(self, flow_id: str) -> None:
+        """Stop one flow."""
+        flow = self.flows.pop(flow_id, None)
+        if flow is not None:
+            await flow.stop()
+            await self._checkpoint(flow)
+
+    async def ready(self, within: float) -> list[str]:
+        """Wait until everything runs, `within` seconds at most; returns what is missing."""
+        waits = [asyncio.ensure_future(flow.ready()) for flow in self.flows.values()]
+        if not waits:
+            return []
+        _, late = await asyncio.wait(waits, timeout=within)
+        for wait in late:
+            wait.cancel()
+        if not late:
+            return []
+        return sorted({name for flow in self.flows.values() for name in flow.waiting_for()})
+
+    async def stop(self) -> None:
+        """Stop every flow, save every state, let the folder go; harmless when called twice."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        await asyncio.gather(*(flow.stop() for flow in self.flows.values()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.around.quarantine.flush(), 1)
+        for flow in self.flows.values():
+            await self._checkpoint(flow)
+        self._disk.shutdown(wait=False, cancel_futures=True)
+        self.folder.close()
+
+    # -- keeping
+
+    def _hurry(self) -> None:
+        """A source is about to stall: write now, and save now if that secures something."""
+        for flow in self.flows.values():
+            flow.hurry()
+            if flow.holds_receipts():
+                self._wake.set()
+
+    async def _keep(self) -> None:
+        """Save changed states every second, or at once when a source waits for it."""
+        forget_at = self.clock.monotonic() + FORGET_EVERY
+        while True:
+            timer = self.clock.call_at(self.clock.monotonic() + CHECKPOINT_EVERY, self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
+            self._wake.clear()
+            for flow in list(self.flows.values()):
+                await self._checkpoint(flow)
+            if self.clock.monotonic() >= forget_at:
+                forget_at = self.clock.monotonic() + FORGET_EVERY
+                for flow in self.flows.values():
+                    forget_idle([r.step for r in flow.nodes.values() if r.step], self.clock)
+
+    async def _checkpoint(self, flow: RunningFlow) -> None:
+        steps = [running.step for running in flow.nodes.values() if running.step is not None]
+        try:
+            await checkpoint(self.folder.store, flow.id, steps)
+        except Exception as err:  # noqa: BLE001  # a full disk: said, and tried again in a second
+            self._trouble(f"node states cannot be saved: {err}")
+
+    def _trouble(self, what: str) -> None:
+        LOG.error("%s", what)

@@ -1,0 +1,134 @@
+"""Bounded wires: where messages wait in front of a boundary.
+
+A wire holds messages in order, bounded in number and in bytes. When it is full its policy decides:
+`block` tells the flow's sources to stop reading (what is under way still fits: one batch over), the
+drop policies settle messages as dropped and count them.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from flowengine.clock import Clock
+from flowengine.engine.delivery import DROPPED, settle_all
+from flowengine.message import Message
+
+WhenFull = Literal["block", "drop-oldest", "drop-newest"]
+CAPACITY = 10_000
+MAX_BYTES = 64_000_000
+_SAMPLE_EVERY = 64
+
+
+class Wire:
+    """Messages on their way to one boundary, oldest first."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        capacity: int = CAPACITY,
+        max_bytes: int = MAX_BYTES,
+        when_full: WhenFull = "block",
+        on_data: Callable[[], None] = lambda: None,
+        on_level: Callable[["Wire"], None] = lambda _wire: None,
+    ) -> None:
+        self.clock = clock
+        self.capacity = capacity
+        self.max_bytes = max_bytes
+        self.when_full = when_full
+        self.on_data = on_data
+        self.on_level = on_level
+        self.depth = 0
+        self.dropped = 0
+        self.blocked = False
+        self._chunks: deque[tuple[int, list[Message]]] = deque()
+        self._puts = 0
+        self._message_bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes wait here, from the size of every 64th batch's first message."""
+        return self.depth * self._message_bytes
+
+    @property
+    def oldest(self) -> int | None:
+        """Monotonic time at which the oldest waiting message arrived, None when empty."""
+        return self._chunks[0][0] if self._chunks else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the bound in number or bytes is reached."""
+        return self.depth >= self.capacity or self.bytes >= self.max_bytes
+
+    def put(self, messages: list[Message]) -> None:
+        """Add messages; when full, do as the policy says."""
+        if self._puts % _SAMPLE_EVERY == 0 and messages:
+            self._message_bytes = estimate_bytes(messages[0])
+        self._puts += 1
+        if self.when_full != "block":
+            messages = self._make_room(messages)
+        if not messages:
+            return
+        self._chunks.append((self.clock.monotonic(), messages))
+        self.depth += len(messages)
+        if self.when_full == "block" and not self.blocked and self.is_full:
+            self.blocked = True
+            self.on_level(self)
+        self.on_data()
+
+    def take(self, limit: int) -> list[Message]:
+        """Remove and return at most `limit` messages, oldest first."""
+        taken: list[Message] = []
+        chunks = self._chunks
+        while chunks and len(taken) < limit:
+            arrived, messages = chunks.popleft()
+            room = limit - len(taken)
+            if len(messages) > room:
+                chunks.appendleft((arrived, messages[room:]))
+                messages = messages[:room]
+            if not taken:
+                taken = messages
+            else:
+                taken += messages
+        self.depth -= len(taken)
+        if self.blocked and 2 * self.depth <= self.capacity and 2 * self.bytes <= self.max_bytes:
+            self.blocked = False
+            self.on_level(self)
+        return taken
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Return messages that were taken but not handled to the front."""
+        if messages:
+            self._chunks.appendleft((self.clock.monotonic(), messages))
+            self.depth += len(messages)
+
+    def _make_room(self, messages: list[Message]) -> list[Message]:
+        room = max(0, self.capacity - self.depth)
+        if self._message_bytes:
+            room = min(room, max(0, self.max_bytes - self.bytes) // self._message_bytes)
+        over = len(messages) - room
+        if over <= 0:
+            return messages
+        if self.when_full == "drop-newest":
+            gone, messages = messages[room:], messages[:room]
+        else:
+            gone = self.take(over)
+            if len(gone) < over:
+                cut = over - len(gone)
+                gone, messages = gone + messages[:cut], messages[cut:]
+        self.dropped += len(gone)
+        settle_all(gone, DROPPED)
+        return messages
+
+
+def estimate_bytes(message: Message) -> int:
+    """About what a message weighs: its payload as bytes, and the struct around it."""
+    payload = message.payload
+    if isinstance(payload, bytes | str):
+        return len(payload) + 200
+    try:
+        return len(msgspec.msgpack.encode(payload)) * 4 + 200
+    except (TypeError, OverflowError, ValueError):
+        return 1000
