@@ -20,6 +20,7 @@ from flowengine.node import (
     connection_type,
     node,
 )
+from flowengine.stamping import Stamper
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "SinkConfig",
     "Source",
     "SourceConfig",
+    "Stamper",
     "connection_type",
     "copy_tree",
     "decode",

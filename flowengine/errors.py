@@ -129,8 +129,11 @@ class ExpressionError(NodeError):
 class Unavailable(FlowengineError):
     """A far side is absent, slow or asks to wait; the sink holds its records and tries again.
 
-    `retry_after` is in seconds, None for the sink's own backoff.
+    `retry_after` is in seconds, None for the sink's own backoff. `state` is what the node is said to
+    be: `waiting`, or `failed` where waiting alone will not help and someone must act.
     """
+
+    state: Literal["waiting", "failed"] = "waiting"
 
     def __init__(self, what: str, mend: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(what, mend)

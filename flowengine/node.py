@@ -149,8 +149,17 @@ class Context(Protocol):
     def emit(self, output: str, messages: list[Message]) -> None:
         """Let messages out by `output`, outside `receive` (after a timer, a confirmation)."""
 
-    def receive(self, messages: list[Message], settled: Callable[[], None] | None) -> None:
-        """Take in messages of a source; `settled` is called once all are committed."""
+    def receive(
+        self,
+        messages: list[Message],
+        settled: Callable[[], None] | None,
+        failed: Sequence[tuple[Message, Exception]] = (),
+    ) -> None:
+        """Take in messages of a source; `settled` is called once all are committed.
+
+        `failed` are messages that came with the same read and could not be understood: they take
+        the error route (R6), and are part of the acknowledgement.
+        """
 
     def fail(self, message: Message, error: Exception) -> None:
         """Send one message by the error route (R6)."""
@@ -223,12 +232,18 @@ class Source(Node[C]):
     window: int | None = None
     """How many messages it may have unacknowledged before its far side stalls; None: any."""
 
-    def emit(self, messages: list[Message], settled: Callable[[], None] | None = None) -> None:
+    def emit(
+        self,
+        messages: list[Message],
+        settled: Callable[[], None] | None = None,
+        failed: Sequence[tuple[Message, Exception]] = (),
+    ) -> None:
         """Hand over what one read gave; `settled` is called when every message is committed.
 
-        `settled` calls of one source come in the order of the `emit` calls.
+        `settled` calls of one source come in the order of the `emit` calls. `failed` are messages
+        that could not be understood: they take the error route.
         """
-        self.context.receive(messages, settled)
+        self.context.receive(messages, settled, failed)
 
     def feed(self, topic: str, payload: bytes, meta: dict[str, Any]) -> bool:
         """A flow test published this: take it in if it is this source's (R14)."""

@@ -8,7 +8,7 @@ assert [m.payload for m in out["raised"]] == [9.1]
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowengine.clock import Clock, ToldClock
@@ -131,9 +131,17 @@ class NodeBench:
         """A connection given to the bench."""
         return self.connections[name]
 
-    def take_in(self, step: Step, messages: list[Message], settled: Any) -> None:
+    def take_in(
+        self,
+        step: Step,
+        messages: list[Message],
+        settled: Callable[[], None] | None,
+        failed: Sequence[tuple[Message, Exception]],
+    ) -> None:
         """Messages of a source."""
-        self.intake.let_in(messages, settled)
+        self.intake.let_in([*messages, *(message for message, _ in failed)], settled)
+        for message, error in failed:
+            step.fail(message, error)
         step.first.put(messages)
 
     def run_region(self) -> None:

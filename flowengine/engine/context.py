@@ -1,7 +1,7 @@
 """What the engine lends a node: its names, the clock, its connections and its way out."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flowengine.clock import SECOND, Clock, Timer
@@ -30,7 +30,13 @@ class Host(Protocol):
     def connection(self, name: str, node: str) -> Any:
         """The connection `name`, as `node` may use it."""
 
-    def take_in(self, step: Step, messages: list[Message], settled: Any) -> None:
+    def take_in(
+        self,
+        step: Step,
+        messages: list[Message],
+        settled: Callable[[], None] | None,
+        failed: Sequence[tuple[Message, Exception]],
+    ) -> None:
         """Messages of a source."""
 
     def run_region(self) -> None:
@@ -75,9 +81,14 @@ class NodeContext:
         self._own_step().outlets[output].put(messages)
         self._host.run_region()
 
-    def receive(self, messages: list[Message], settled: Callable[[], None] | None) -> None:
+    def receive(
+        self,
+        messages: list[Message],
+        settled: Callable[[], None] | None,
+        failed: Sequence[tuple[Message, Exception]] = (),
+    ) -> None:
         """Take in messages of a source."""
-        self._host.take_in(self._own_step(), messages, settled)
+        self._host.take_in(self._own_step(), messages, settled, failed)
 
     def fail(self, message: Message, error: Exception) -> None:
         """Send a message by the error route."""

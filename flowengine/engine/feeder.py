@@ -7,7 +7,7 @@ breathe. It stands still while a wire behind it is full.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flowengine.engine.delivery import Intake
 from flowengine.engine.region import Region, Step
@@ -89,15 +89,25 @@ class SourcePort(Feeder):
         self.depth = 0
         self.is_stopped = False
 
-    def receive(self, messages: list[Message], settled: Callable[[], None] | None) -> None:
-        """Take in what one read gave."""
+    def receive(
+        self,
+        messages: list[Message],
+        settled: Callable[[], None] | None,
+        failed: Sequence[tuple[Message, Exception]] = (),
+    ) -> None:
+        """Take in what one read gave; what could not be understood takes the error route."""
         prefix, number = self._prefix, self._number
-        for message in messages:
+        all_of_them = messages if not failed else [*messages, *(m for m, _ in failed)]
+        for message in all_of_them:
             if not message.id:
                 number += 1
                 message.id = f"{prefix}{number}"
         self._number = number
-        self.intake.let_in(messages, settled)
+        self.intake.let_in(all_of_them, settled)
+        if failed:
+            for message, error in failed:
+                self.step.fail(message, error)
+            self.region.run()
         if not messages:
             return
         self._waiting.append(messages)

@@ -9,7 +9,7 @@ with what waits in it, and their state.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,17 @@ class RunningFlow:
             raise NodeError(f'there is no connection "{name}"', slug="bad-reference")
         return found.thing
 
-    def take_in(self, step: Step, messages: list[Message], settled: Any) -> None:
+    def take_in(
+        self,
+        step: Step,
+        messages: list[Message],
+        settled: Callable[[], None] | None,
+        failed: Sequence[tuple[Message, Exception]],
+    ) -> None:
         """Messages of a source enter by its port."""
         feeder = self.nodes[step.id].feeder
         if isinstance(feeder, SourcePort):
-            feeder.receive(messages, settled)
+            feeder.receive(messages, settled, failed)
 
     def run_region(self) -> None:
         """Run what waits in the inboxes."""
@@ -193,6 +199,7 @@ class RunningFlow:
         running = Running(planned, context, node)
         step = running.step = Step(planned.id, kind, node, planned.config)
         context.step = step
+        step.region = self.region
         outputs = kind.outputs_of(planned.config)
         for output in (*outputs, ERROR):
             step.outlets[output] = Outlet(output)

@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 
 from flowengine.config import validate_config
+from flowengine.diff_restarts import Change, what_restarts
 from flowengine.errors import Finding, FindingsError, Where
 from flowengine.flow import Flow
 from flowengine.node import NodeConfig, NodeType, Writes
 from flowengine.references import Kind, Resolved
 from flowengine.registry import BrokenFamily, Registry, UnknownType
+
+__all__ = ["Change", "Plan", "PlannedNode", "PlannedWire", "compare", "make_plan"]
 
 
 class PlannedNode(msgspec.Struct, kw_only=True):
@@ -28,7 +31,10 @@ class PlannedNode(msgspec.Struct, kw_only=True):
 
     def runs_like(self, other: "PlannedNode") -> bool:
         """Whether the other would run the very same way."""
-        return self.type.name == other.type.name and self.raw == other.raw
+        if self.type.name != other.type.name:
+            return False
+        # "60s" runs like "1m", and a default like the same value written out
+        return bool(self.raw == other.raw or self.config == other.config)
 
 
 class PlannedWire(msgspec.Struct, kw_only=True, frozen=True):
@@ -55,16 +61,6 @@ class Plan(msgspec.Struct, kw_only=True):
     order: list[str]
     writes: dict[str, Writes]
     """What the node and all that follows it change of a payload."""
-
-
-class Change(msgspec.Struct, kw_only=True):
-    """What a deploy does: nodes and connections that start, stop, restart or stay as they are."""
-
-    started: list[str]
-    stopped: list[str]
-    restarted: list[str]
-    kept: list[str]
-    connections_kept: list[str]
 
 
 def make_plan(flow: Flow, resolved: Resolved, registry: Registry, folder: str = ".") -> Plan:
@@ -116,26 +112,9 @@ def compare(old: Plan | None, new: Plan) -> Change:
         return Change(
             started=list(new.nodes), stopped=[], restarted=[], kept=[], connections_kept=[]
         )
-    connections = [
-        name
-        for name, planned in new.connections.items()
-        if name in old.connections and planned.runs_like(old.connections[name])
-    ]
     same_ground = old.params == new.params and old.folder == new.folder
-    kept = [
-        name
-        for name, planned in new.nodes.items()
-        if same_ground
-        and name in old.nodes
-        and planned.runs_like(old.nodes[name])
-        and planned.connections <= set(connections)
-    ]
-    return Change(
-        started=[name for name in new.nodes if name not in old.nodes],
-        stopped=[name for name in old.nodes if name not in new.nodes],
-        restarted=[name for name in new.nodes if name in old.nodes and name not in kept],
-        kept=kept,
-        connections_kept=connections,
+    return what_restarts(
+        old.nodes, new.nodes, old.connections, new.connections, same_ground=same_ground
     )
 
 

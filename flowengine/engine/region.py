@@ -328,7 +328,10 @@ def _whole(step: Step) -> Callable[[list[Message]], None]:
             if not messages:
                 continue
             if name == HELD_BACK:
-                step.filtered += len(messages)
+                if step.has_kept:  # the node keeps them: what answers for them leaves elsewhere
+                    step.has_kept = False
+                else:
+                    step.filtered += len(messages)
                 for message in messages:
                     message.receipt.settle(FILTERED)
             else:

@@ -23,6 +23,7 @@ from flowengine.message import Message, packer, unpacker
 from flowengine.node import BatchConfig, RetryConfig, Sink, SpoolConfig
 
 _DISK_RETRY = SECOND
+_EXPIRE_EVERY = 60 * SECOND
 _encoder = packer()
 _decoder = unpacker(Message)
 
@@ -83,6 +84,8 @@ class SinkRunner:
         self._writers: set[asyncio.Task[None]] = set()
         self._away_since = 0
         self._holds = 0
+        self._expire_at = self._free_at = 0
+        self._is_draining = False
         wire.on_data = self._wake.set
 
     # -- from outside
@@ -263,7 +266,7 @@ class SinkRunner:
             self.is_away = True
             self._away_since = self.clock.monotonic()
             self._log("warning", cause.what, mend=cause.mend)
-        self._status("waiting", cause.what)
+        self._status(cause.state, cause.what)
         if self.spool is None or (self._drainer is not None and not self._drainer.done()):
             return
         self._drainer = asyncio.create_task(self._drain(self._pause(0, cause)))
@@ -318,32 +321,67 @@ class SinkRunner:
         return True
 
     async def _store(self, messages: list[Message]) -> bool:
-        """Append to the spool, and settle once it is on disk; False when it cannot be."""
+        """Append to the spool, and settle once it is on disk; False when it has no room."""
         spool = self.spool
         assert spool is not None  # noqa: S101  # only called where there is one
-        policy = self.spool_config.when_full
+        self._expire(spool)
+        records = [_encoder.encode(message) for message in messages]
         try:
-            records = [_encoder.encode(message) for message in messages]
-            try:
-                upto = spool.append(records)
-            except SpoolFull as err:
-                if policy == "block":
-                    self._status("waiting", f"the store on disk is full: {err.what}")
-                    return False
-                if policy == "drop-newest":
-                    self._drop(messages)
+            upto = self._append(spool, records)
+        except SpoolFull as err:
+            if self.spool_config.when_full == "drop-newest":
+                self._drop(messages)
+                return True
+            if len(messages) > 1:  # a batch as large as the store still fits in parts
+                half = len(messages) // 2
+                if await self._store(messages[:half]):
+                    if not await self._store(messages[half:]):
+                        self.wire.put_back(messages[half:])
+                        await self._wait(self.clock.monotonic() + _DISK_RETRY)
                     return True
-                self.dropped += len(messages)
-                spool.drop_oldest(len(messages))
-                upto = spool.append(records)
-            while spool.synced < upto:
-                await self._in_thread(spool.sync)
-        except (SpoolBroken, SpoolFull, OSError) as err:
+            self._status("waiting", f"the store on disk is full: {err.what}")
+            return False
+        except (SpoolBroken, OSError) as err:
             self._status("failed", f"the store on disk cannot be written: {err}")
             return False
+        # From here on the records are the spool's; only their fsync may have to be tried again.
+        while spool.synced < upto:
+            try:
+                await self._in_thread(spool.sync)
+            except (SpoolBroken, OSError) as err:
+                self._status("failed", f"the store on disk cannot be written: {err}")
+                if self._stopping:
+                    return True
+                await self.clock.sleep(_DISK_RETRY)
         self.spooled += len(messages)
         settle_all(messages, SPOOLED)
         return True
+
+    def _append(self, spool: Spool, records: list[bytes]) -> int:
+        """Append, making room as the policy says; SpoolFull when there is none."""
+        while True:
+            try:
+                return spool.append(records)
+            except SpoolFull:
+                if self.spool_config.when_full != "drop-oldest":
+                    raise
+                gone = spool.drop_oldest(len(records))
+                if not gone.records:
+                    raise
+                self.dropped += gone.records
+
+    def _expire(self, spool: Spool) -> None:
+        """Drop what is older than the spool's age, once a minute, between two drained batches."""
+        now = self.clock.monotonic()
+        if now < self._expire_at or self._is_draining:
+            return
+        self._expire_at = now + _EXPIRE_EVERY
+        gone = spool.expire()
+        if gone.records:
+            self.dropped += gone.records
+            self._log(
+                "warning", "records older than the spool's age were dropped", number=gone.records
+            )
 
     def _drop(self, messages: list[Message]) -> None:
         self.dropped += len(messages)
@@ -362,9 +400,11 @@ class SinkRunner:
             if not rows:
                 break
             messages = [_decoder.decode(encoded) for _, encoded in rows]
+            self._is_draining = True
             try:
                 await self._write(messages)
             except _Away as away:
+                self._is_draining = False
                 done = len(messages) - len(away.rest)
                 if done:
                     spool.commit(rows[done - 1][0] + 1)
@@ -374,15 +414,28 @@ class SinkRunner:
                         self.step.fail(message, NodeError(away.cause.what, slug="gave-up"))
                     spool.commit(rows[-1][0] + 1)
                     self.region.run()
-                self._status("waiting", away.cause.what)
+                self._status(away.cause.state, away.cause.what)
                 tries += 1
                 pause = self._pause(tries, away.cause)
                 continue
+            self._is_draining = False
             spool.commit(rows[-1][0] + 1)
             self._came_back()
             pause = tries = 0
             await asyncio.sleep(0)
+            if self.clock.monotonic() >= self._free_at or not spool.depth:
+                await self._free(spool)
+            self._expire(spool)
         self._wake.set()
+
+    async def _free(self, spool: Spool) -> None:
+        """Write the cursor and give whole segments back to the disk; an fsync, so once a second."""
+        self._free_at = self.clock.monotonic() + SECOND
+        try:
+            await self._in_thread(spool.flush_cursor)
+        except (SpoolBroken, OSError) as err:
+            self._log("warning", f"the store on disk cannot be written: {err}")
+            await self.clock.sleep(_DISK_RETRY)
 
     def _gives_up(self) -> bool:
         """Whether the far side has been away for longer than the records are worth."""

@@ -280,7 +280,6 @@ class Spool:
         self._segments.append(segment)
         self._active = segment
         self._new_names = self._wants_cursor = True
-        self._skip_done()
         return segment
 
     def _retire(self) -> None:
@@ -288,6 +287,7 @@ class Spool:
         old, self._active = self._active, None
         if old is not None and old not in self._dirty:
             self._close_segment(old)
+        self._skip_done()
 
     def _take_back(self, segment: Segment, why: OSError) -> None:
         """Cut off what a failed write left. If even that fails, write no more behind it."""

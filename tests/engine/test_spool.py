@@ -451,6 +451,20 @@ def test_f50_on_a_full_disk_done_segments_go_even_if_the_cursor_cannot_be_writte
     assert [seq for seq, _ in everything(opened(disk.crash()))] == list(range(15, 21))
 
 
+def test_f50_a_full_disk_gives_back_the_segment_in_use_once_all_in_it_is_done() -> None:
+    disk = SimDisk()
+    spool = opened(disk)
+    spool.append([record(n) for n in range(6)])
+    spool.commit(6)
+    disk.fault = lambda op, path: (
+        OSError(errno.ENOSPC, "no space left")
+        if op == "open" and path != FOLDER / "cursor.new" and parts(disk)
+        else None
+    )
+    assert spool.append([record(6), record(7)]) == 8
+    assert [path.name for path in parts(disk)] == [segment_name(6)]
+
+
 def test_f59_what_is_older_than_its_age_is_dropped_and_counted() -> None:
     disk, clock = SimDisk(), [0]
     spool = Spool(FOLDER, disk=disk, now=lambda: clock[0], segment_bytes=300,
@@ -642,6 +656,13 @@ def test_f51_any_mix_of_faults_and_a_power_cut_loses_nothing_synced(
         life.power_cut(chance, again)
 
 
+def test_f01_what_a_killed_process_left_in_the_page_cache_is_made_durable_on_opening() -> None:
+    disk = SimDisk()
+    opened(disk).append([record(0), record(1)])
+    assert opened(disk).synced == 2
+    assert len(everything(opened(disk.crash()))) == 2
+
+
 # ---- faults of the disk
 
 
@@ -666,6 +687,18 @@ def test_f51_a_write_that_fails_leaves_the_file_as_it_was(bad: int, code: int) -
     assert len(kept) == 22
     assert spool.sync() == 22
     assert everything(opened(disk.crash())) == list(enumerate(kept))
+
+
+def test_f51_after_a_write_error_records_go_to_another_file() -> None:
+    disk = SimDisk()
+    spool = opened(disk)
+    spool.append([record(0)])
+    bad = iter([OSError(errno.EIO, "bad sector")])
+    disk.fault = lambda op, _path: next(bad, None) if op == "write" else None
+    with pytest.raises(SpoolFull, match="bad sector"):
+        spool.append([record(1)])
+    spool.append([record(1)])
+    assert [path.name for path in parts(disk)] == [segment_name(0), segment_name(1)]
 
 
 def test_f51_after_a_failed_fsync_the_tail_is_written_to_a_new_file() -> None:
@@ -738,6 +771,47 @@ def test_f51_the_record_behind_a_tail_that_could_not_be_cut_off_is_the_right_one
     again = opened(disk.crash())
     assert everything(again) == [(0, record(0)), (1, record(1))]
     assert again.lost == []
+
+
+def test_f51_a_new_file_that_failed_and_stays_does_not_outrank_what_comes_after() -> None:
+    disk = SimDisk()
+    disk.short = True
+    spool = opened(disk)
+    spool.append([record(0), record(1)])
+    spool.sync()
+    writes = itertools.count()
+    disk.fault = lambda op, _path: (
+        OSError(errno.EIO, "no")
+        if op == "unlink" or (op == "write" and next(writes) == 3)
+        else None
+    )
+    with pytest.raises(SpoolFull):
+        spool.append([record(n) for n in range(70, 79)])  # too long for the segment in use
+    assert len(parts(disk)) == 2
+    disk.fault = lambda _op, _path: None
+    spool.append([record(2)])
+    spool.append([record(3)])
+    spool.sync()
+    again = opened(disk.crash())
+    assert everything(again) == [(n, record(n)) for n in range(4)]
+    assert again.lost == []
+
+
+def test_f51_a_segment_given_up_does_not_take_the_new_file_of_its_name_with_it() -> None:
+    disk = SimDisk()
+    spool = opened(disk)
+    spool.append([record(n) for n in range(7)])
+    spool.sync()
+    spool.append([record(7)])
+    disk.fault = lambda op, _path: OSError(errno.EIO, "no") if op in ("fsync", "open") else None
+    with pytest.raises(SpoolBroken):
+        spool.sync()
+    disk.fault = lambda _op, _path: None
+    spool.commit(7)
+    assert spool.sync() == 8
+    spool.append([record(8)])
+    spool.sync()
+    assert everything(opened(disk.crash())) == [(7, record(7)), (8, record(8))]
 
 
 def test_f52_a_read_only_disk_is_read_from_and_pushes_back() -> None:
@@ -956,6 +1030,36 @@ def test_f55_a_header_gone_altogether_is_made_good_from_the_name(which: int) -> 
     assert everything(opened(disk)) == [(n, record(n)) for n in range(20)]
 
 
+def test_f55_either_of_its_two_headers_tells_where_a_renamed_segment_belongs() -> None:
+    for offset in (0, 20, 40, 60):
+        disk = filled()
+        disk.names[FOLDER / "lost-and-found"] = disk.names.pop(parts(disk)[1])
+        disk.names[FOLDER / "lost-and-found"].data[offset] ^= 1
+        assert everything(opened(disk)) == [(n, record(n)) for n in range(20)]
+
+
+def test_f55_a_file_that_could_not_be_set_aside_is_not_written_over() -> None:
+    disk = filled()
+    path = FOLDER / segment_name(20)
+    disk.names[path] = _File(b"cannot be read now")
+    disk.fault = lambda op, at: (
+        OSError(errno.EACCES, "no") if op == "rename" or (op == "read" and at == path) else None
+    )
+    spool = opened(disk)
+    spool.append([record(20)])
+    assert disk.names[path].data == b"cannot be read now"
+    assert [payload for _, payload in everything(spool)] == [record(n) for n in range(21)]
+
+
+def test_f53_a_torn_tail_is_cut_off_once() -> None:
+    disk = filled()
+    del disk.names[parts(disk)[-1]].data[-1:]
+    spool = opened(disk)
+    assert "the last 33 bytes, behind record 18, are no whole record" in spool.report[0]
+    spool.sync()
+    assert not any("whole record" in line for line in opened(disk).report)
+
+
 def test_f55_of_two_copies_the_better_one_counts() -> None:
     disk = filled()
     good = bytes(disk.names[parts(disk)[1]].data)
@@ -1002,7 +1106,7 @@ def test_f56_without_a_good_cursor_all_that_is_there_is_sent_again(cursor: bytes
     assert [n for n, _ in everything(spool)] == list(range(7, 20))
     assert (spool.cursor, spool.lost) == (7, [])
     assert any("no cursor" in line for line in spool.report)
-    spool.close()
+    spool.sync()
     assert opened(disk).report == []
 
 
