@@ -58,7 +58,7 @@ def samples(engine: Engine) -> Iterator[Sample]:
             if runner is not None:
                 yield Sample("written", "counter", "Records committed.", at, runner.written)
                 yield Sample("retries", "counter", "Writes tried again.", at, runner.retries)
-                yield Sample("spool_records", "gauge", "Records on disk.", at, runner.backlog)
+                yield Sample("spool_records", "gauge", "Records on disk.", at, runner.stored)
             yield Sample(
                 "node_up", "gauge", "1 while the node runs.", at, float(running.state == "running")
             )

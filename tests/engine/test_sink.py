@@ -236,11 +236,11 @@ def test_r31_an_absent_far_side_acknowledges_from_the_spool_and_gets_all_in_orde
             await rig.pass_time(SECOND)
         assert rig.shelf.stored == []
         assert rig.acked == 5
-        assert rig.runner.backlog == 5
+        assert rig.runner.stored == 5
         rig.shelf.is_up = True
         await rig.pass_time(120 * SECOND)
         assert rig.shelf.stored == [0, 1, 2, 3, 4]
-        assert rig.runner.backlog == 0
+        assert rig.runner.stored == 0
         rig.put(5)
         await rig.settle()
         assert rig.shelf.stored[-1] == 5
@@ -334,7 +334,7 @@ def test_giving_up_sends_the_records_by_the_error_route(tmp_path: Path) -> None:
         rig.shelf.is_up = False
         rig.put(1)
         await rig.pass_time(300 * SECOND)
-        assert rig.runner.backlog == 0
+        assert rig.runner.stored == 0
 
     play(rig, story)
     assert [m.payload for m in rig.failed] == [1]
@@ -373,7 +373,8 @@ def test_a_full_spool_that_drops_counts_what_it_drops(tmp_path: Path) -> None:
 
     play(rig, story)
     assert rig.acked == 40
-    assert rig.runner.dropped > 0
+    assert rig.runner.backlog is not None
+    assert rig.runner.backlog.dropped > 0
     assert rig.fates["spooled"] + rig.fates["dropped"] == 40
 
 
@@ -394,6 +395,60 @@ def test_live_first_writes_new_data_before_the_backlog_is_through(tmp_path: Path
     play(rig, story)
     assert sorted(map(str, rig.shelf.stored)) == sorted(map(str, [*range(50), "live"]))
     assert rig.shelf.stored.index("live") < 49
+
+
+def test_a_write_that_is_cancelled_gives_back_only_what_was_not_written(tmp_path: Path) -> None:
+    rig = Rig({"batch": {"age": "0s", "size": 100}})
+    rig.shelf.bad = {0}  # so that the batch is written by halves
+    hang = asyncio.Event()
+    plain = rig.shelf.write
+
+    async def write(records: list[Any]) -> None:
+        if records[0] >= 5:
+            await hang.wait()
+        await plain(records)
+
+    rig.shelf.write = write  # type: ignore[method-assign]
+
+    async def scene() -> None:
+        task = asyncio.create_task(rig.runner.run())
+        rig.put(*range(10))
+        await rig.settle()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scene())
+    assert rig.shelf.stored == [1, 2, 3, 4]
+    assert [m.payload for m in rig.wire.take(99)] == [5, 6, 7, 8, 9]
+    assert rig.intake.in_flight == 5
+
+
+def test_stopping_without_a_spool_while_the_far_side_is_away_ends() -> None:
+    rig = Rig({"batch": {"age": "0s", "size": 1}})
+
+    async def story(rig: Rig) -> None:
+        rig.shelf.is_up = False
+        rig.put(1, 2, 3)
+        await rig.settle()
+
+    play(rig, story)
+    assert (rig.acked, rig.wire.depth) == (0, 3)
+
+
+def test_a_message_that_makes_no_record_does_not_cost_the_backlog_another(tmp_path: Path) -> None:
+    rig = Rig({"batch": {"age": "0s"}}, tmp_path)
+
+    async def story(rig: Rig) -> None:
+        rig.shelf.is_up = False
+        rig.put(1)
+        await rig.settle()
+        rig.put(2, "unpreparable", 3)
+        await rig.pass_time(20 * SECOND)
+        rig.shelf.is_up = True
+        await rig.pass_time(100 * SECOND)
+
+    play(rig, story)
+    assert rig.shelf.stored == [1, 2, 3]
 
 
 @settings(max_examples=60, deadline=None)
