@@ -155,5 +155,9 @@ class RecordRefused(FlowengineError):
 
 def describe_value(value: Any, limit: int = 60) -> str:
     """A value as an error message quotes it: short, one line."""
+    if isinstance(value, str | bytes):
+        value = value[: limit + 1]
+    elif isinstance(value, int) and value.bit_length() > 4 * limit:
+        return f"an integer of about {int(value.bit_length() * 0.30103):,} digits"
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
