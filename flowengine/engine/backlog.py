@@ -94,7 +94,7 @@ class Backlog:
                 self.dropped += gone.records
 
     async def _synced(self, upto: int) -> None:
-        """Wait until the spool is on disk up to here; its records stay its own, whatever happens."""
+        """Wait until the spool is on disk up to here; its records stay its own meanwhile."""
         while self.spool.synced < upto:
             try:
                 await self._in_thread(self.spool.sync)

@@ -25,7 +25,7 @@ from flowengine.message import Message
 from flowengine.node import BatchConfig, RetryConfig, Sink, SpoolConfig
 
 
-class _Away(Exception):  # noqa: N818  # a turn of the way, not an error
+class _Away(Exception):
     """The far side went away; `rest` is what was not written, in order."""
 
     def __init__(self, cause: Unavailable, rest: list[Message]) -> None:
@@ -220,7 +220,7 @@ class SinkRunner:
     async def _write(
         self, messages: list[Message], give_back: Callable[[list[Message]], None] | None = None
     ) -> None:
-        """Write messages; raises _Away with those that were not, or gives them back if cancelled."""
+        """Write messages; raises _Away with those that were not, gives them back if cancelled."""
         records: list[Any] = []
         good: list[Message] = []
         prepare = self.node.prepare

@@ -89,7 +89,7 @@ class Bin(Sink[BinConfig]):
         """Take over what a former self got."""
         before = BINS.get(self.context.node)
         self.got: list[Any] = before.got if before else []
-        self.is_up = before.is_up if before else True
+        self.is_up: bool = before.is_up if before else True
         self.hangs: asyncio.Event | None = None
         BINS[self.context.node] = self
 

@@ -1,0 +1,1 @@
+"""The commands of `flowengine`, one file a group; `flowengine.cli` finds and runs them."""
