@@ -21,6 +21,7 @@ SLUGS = frozenset(
         "bad-reference",
         "literal-secret",
         "limits-crossed",
+        "missing-field",
         "mustache-template",
     }
 )
@@ -54,11 +55,28 @@ def validate_config(
     try:
         return model.model_validate(dict(raw)), []
     except ValidationError as err:
-        return None, [_fault(model, detail) for detail in err.errors(include_url=False)]
+        details = err.errors(include_url=False)
+        return None, _merged([_fault(model, raw, detail) for detail in details])
 
 
-def _fault(model: type[NodeConfig], detail: ErrorDetails) -> ConfigFault:
-    path = tuple(part for part in detail["loc"] if not _is_marker(part))
+def _merged(faults: list[ConfigFault]) -> list[ConfigFault]:
+    """The faults with those of one value as one: it fits none of several ways."""
+    found: dict[tuple[str | int, ...], ConfigFault] = {}
+    for fault in faults:
+        first = found.get(fault.path)
+        if first is None or fault.slug == "missing-field":
+            found.setdefault(fault.path, fault)
+        elif first.slug == fault.slug == "bad-value" and fault.mend.startswith("Give "):
+            if first.mend.startswith("Give "):
+                mend = f"{first.mend.removesuffix('.')}, or {fault.mend.removeprefix('Give ')}"
+                found[fault.path] = msgspec.structs.replace(first, mend=mend)
+        elif first.slug == "bad-value" and first.mend.startswith("Give "):
+            found[fault.path] = fault  # it says more
+    return list(found.values())
+
+
+def _fault(model: type[NodeConfig], raw: Mapping[str, Any], detail: ErrorDetails) -> ConfigFault:
+    path = _written_path(raw, detail["loc"], missing=detail["type"] == "missing")
     kind = detail["type"]
     context: dict[str, Any] = detail.get("ctx") or {}
     name = str(path[-1]) if path else "config"
@@ -93,9 +111,20 @@ def _fault(model: type[NodeConfig], detail: ErrorDetails) -> ConfigFault:
     return ConfigFault(slug="bad-value", path=path, what=what, mend=mend)
 
 
-def _is_marker(part: str | int) -> bool:
-    """Whether a loc part is pydantic's own (a union's branch), not a key of the file."""
-    return isinstance(part, str) and ("[" in part or "(" in part)
+def _written_path(raw: Any, steps: Sequence[str | int], *, missing: bool) -> tuple[str | int, ...]:
+    """The path in the file; pydantic puts the names of a union's ways between its steps."""
+    path: list[str | int] = []
+    here = raw
+    for number, step in enumerate(steps):
+        is_last = number == len(steps) - 1
+        if isinstance(here, Mapping) and (step in here or (missing and is_last)):
+            here = here.get(step)
+        elif isinstance(here, list) and isinstance(step, int) and 0 <= step < len(here):
+            here = here[step]
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
 
 
 def _names_at(model: type[NodeConfig], path: Sequence[str | int]) -> list[str]:

@@ -40,13 +40,16 @@ ROOMS = {
         frozenset({"cbor2", "msgspec", "re2"}),
     ),
     "contract": Room(
-        ("fields", "node"),
+        ("fields", "node", "stamping"),
         ("words", "language"),
         frozenset({"msgspec", "pydantic", "pydantic_core"}),
     ),
     "documents": Room(
         (
             "canonical",
+            "case_model",
+            "case_reader",
+            "casefile",
             "config",
             "flow*",
             "json_*",
@@ -63,7 +66,7 @@ ROOMS = {
     "graph": Room(("graph",), (*BASE, "documents"), frozenset({"networkx"})),
     "registry": Room(("registry",), BASE, frozenset()),
     "checks": Room(
-        ("check*", "diff*"),
+        ("check*", "diff*", "merge"),
         (*BASE, "documents", "graph", "registry"),
         frozenset({"msgspec", "pydantic", "pydantic_core"}),
     ),
@@ -79,9 +82,11 @@ ROOMS = {
         (*CHECKED, "cellar"),
         frozenset({"msgspec", "pydantic", "psutil", "prometheus_client", "cryptography"}),
     ),
-    "tools": Room(("testing*", "docs"), (*CHECKED, "cellar", "engine"), ANY),
+    "tools": Room(
+        ("testing*", "docs", "schema", "schema_cases", "casematch", "caserun", "broker"), (*CHECKED, "cellar", "engine"), ANY
+    ),
     "commands": Room(
-        ("__main__", "cli*", "commands*"), (*CHECKED, "cellar", "engine", "tools"), ANY
+        ("__main__", "cli*", "commands*", "git"), (*CHECKED, "cellar", "engine", "tools"), ANY
     ),
 }
 FOR_NODES = {"flowengine", "flowengine.errors", "flowengine.fields"}
@@ -201,6 +206,10 @@ def test_arrows_point_down(module: str) -> None:
         elif found.module in within("flowengine.web"):
             assert name == "commands", f"{where}: only the commands may import the editor"
             assert found.late, f"{where}: import the editor inside the command that serves it"
+        elif found.module in within("flowengine.nodes"):
+            assert name == "commands", f"{where}: only a command may read with a node's codec"
+            assert found.late, f"{where}: import the codec inside the command that reads with it"
+            assert not is_family(modules()[found.module].read_text()), f"{where}: no codec"
         elif found.module == "flowengine":
             assert name in {"tools", "commands"}, f"{where}: import the module where it lives"
         elif is_ours(found.module) and found.module != "flowengine.flows":

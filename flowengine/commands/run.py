@@ -9,11 +9,14 @@ A flow with an error is refused with its findings and the others run (R13). SIGH
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
+import threading
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ import msgspec
 
 from flowengine.check_types import field_type_of
 from flowengine.clock import SECOND
+from flowengine.engine.checked import CheckedFlows
 from flowengine.engine.folder import DataFolder
 from flowengine.engine.notify import notify, watchdog_period
 from flowengine.engine.plan import Plan, make_plan
@@ -34,6 +38,7 @@ from flowengine.secrets import SecretStore
 
 LOG = logging.getLogger("flowengine.run")
 STOP_WITHIN = 5.0
+LEAVE_WITHIN = 0.3
 WATCH_EVERY = 0.5
 
 
@@ -87,8 +92,6 @@ def data_folder(given: Path | None, paths: Sequence[Path]) -> Path:
 
 def load(options: RunOptions, secrets: Callable[[str], str | None]) -> Loaded:
     """Load, check and plan every flow; raises StartError for a value that is not there."""
-    from flowengine.check import check_flows  # noqa: PLC0415  # networkx: only while checking
-
     files = find_flows(options.paths)
     flows: list[Flow] = []
     findings: list[Finding] = []
@@ -102,7 +105,7 @@ def load(options: RunOptions, secrets: Callable[[str], str | None]) -> Loaded:
             flows.append(flow)
     file_values = load_params(options.params_file) if options.params_file is not None else {}
     values = read_params(file_values, options.sets, flows)
-    checked = check_flows(flows, REGISTRY, values)
+    checked = CheckedFlows(options.data, REGISTRY).check(flows, values)
     findings += checked
     bad = {f.where.flow for f in checked if f.severity == "error"}
     plans: list[Plan] = []
@@ -162,7 +165,24 @@ def command(args: argparse.Namespace) -> int:
         strict=args.strict,
     )
     find_flows(options.paths)
-    return asyncio.run(run(options))
+    _without_plugins()
+    gc.disable()  # until the flows stand (`_rest`): a third of a large start would be its searches
+    return asyncio.run(_run_and_leave(options))
+
+
+async def _run_and_leave(options: RunOptions) -> int:
+    """Run, and then leave, though a thread should still wait for a far side that never answers."""
+    code = await run(options)
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    timer = threading.Timer(LEAVE_WITHIN, leave)
+    timer.daemon = True
+    timer.start()
+    return code
 
 
 async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None) -> int:
@@ -182,11 +202,32 @@ async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None
         engine.start()
         for plan in loaded.plans:
             await engine.deploy(plan)
+        _rest()
         runner = _Runner(engine, options, secrets)
         return await runner.until_stopped(loaded, started, beside, server)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(engine.stop(), STOP_WITHIN)
+
+
+def _without_plugins() -> None:
+    """Spare pydantic's look for plugins among all that is installed: 30 ms, and 1 MB for good."""
+    loader: Any = types.ModuleType("pydantic.plugin._loader")
+    loader.get_plugins = tuple
+    sys.modules.setdefault(loader.__name__, loader)
+
+
+def _rest() -> None:
+    """What stands now, stays: leave it out of every later search for cycles.
+
+    A search through a flow of thousands of nodes would hold the messages for 50 ms each time.
+    """
+    gc.unfreeze()
+    if gc.isenabled():
+        gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 def _serve_metrics(engine: Engine, address: str | None) -> Any:
@@ -195,7 +236,7 @@ def _serve_metrics(engine: Engine, address: str | None) -> Any:
     from flowengine.engine.metrics import serve_metrics  # noqa: PLC0415
 
     host, _, port = address.rpartition(":")
-    if not port.isdigit():
+    if not port.isdecimal() or int(port) > 65_535:
         raise UsageError(f'--metrics "{address}" has no port.', "Write HOST:PORT.")
     try:
         return serve_metrics(engine, host or "127.0.0.1", int(port))
@@ -237,6 +278,7 @@ class _Runner:
         await asyncio.gather(ready, *tasks, return_exceptions=True)
         if server is not None:
             server.shutdown()
+            server.server_close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.engine.stop(), STOP_WITHIN)
         return 0
@@ -318,6 +360,7 @@ class _Runner:
                         }
                     },
                 )
+        _rest()
 
 
 def ready_line(engine: Engine, refused: Sequence[str], missing: Sequence[str], took: float) -> str:

@@ -182,7 +182,8 @@ def _order(nodes: Mapping[str, PlannedNode], wires: list[PlannedWire]) -> list[s
             before[target] -= 1
             if not before[target]:
                 ready.append(target)
-    return order + [name for name in nodes if name not in set(order)]
+    placed = set(order)
+    return order + [name for name in nodes if name not in placed]
 
 
 _WEIGHT: dict[Writes, int] = {"nothing": 0, "top": 1, "anything": 2}
