@@ -1,0 +1,100 @@
+"""A wire that spills to disk: what does not fit in memory waits in a spool (R24, R41).
+
+    put --> memory --> take        while there is room
+    put --> spool  --> take        once full, until all that was spilled has been taken
+
+A spilled message is settled for its source once it is on disk; taken from there it has a receipt of
+the spool's own, and its record is given up when that settles. So it survives a crash on its way.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from flowengine.clock import Clock
+from flowengine.engine.backlog import DISK_RETRY, Backlog
+from flowengine.engine.delivery import Intake
+from flowengine.engine.wire import CAPACITY, Wire
+from flowengine.message import Message
+
+
+class SpillWire(Wire):
+    """A wire whose policy is `spill`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        backlog: Backlog,
+        *,
+        capacity: int,
+        max_bytes: int,
+        on_data: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(clock, capacity=capacity, max_bytes=max_bytes, on_data=on_data)
+        self.backlog = backlog
+        self._intake = Intake()
+        self._unread = backlog.depth
+        self._waiting: list[Message] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def spilled(self) -> int:
+        """Messages that are on disk, or on their way there, and not taken yet."""
+        return self._unread + len(self._waiting)
+
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest message came; what was spilled is always old enough."""
+        return super().oldest if self.depth or not self._unread else 0
+
+    def put(self, messages: list[Message]) -> None:
+        """Keep messages in memory while they fit, else bring them to the disk."""
+        if not messages:
+            return
+        self._sample(messages)
+        if not self.spilled and not self.is_full:
+            self.hold(messages)
+            self.on_data()
+            return
+        self._waiting += messages
+        if len(self._waiting) >= CAPACITY and not self.blocked:
+            self.blocked = True  # the disk is slower than what comes, or full
+            self.on_level(self)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._spill())
+
+    async def _spill(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            left = await self.backlog.store(batch)
+            self._unread += len(batch) - len(left)
+            if left:
+                self._waiting = left + self._waiting
+                await self.clock.sleep(DISK_RETRY)
+            elif self.blocked:
+                self.blocked = False
+                self.on_level(self)
+            if self._unread:
+                self.on_data()
+
+    def take(self, limit: int) -> list[Message]:
+        """The oldest messages: those in memory came before those on disk."""
+        if self.depth:
+            return super().take(limit)
+        if not self._unread:
+            return []
+        messages, upto = self.backlog.read_on(limit)
+        self._unread = max(0, self._unread - len(messages)) if messages else 0
+        self._intake.let_in(messages, partial(self.backlog.commit, upto))
+        return messages
+
+    async def flush(self) -> None:
+        """Wait until what comes to the disk is there."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=2)
+
+    def close(self) -> None:
+        """Let the files go; what is left in them is taken after the next start."""
+        if self._task is not None:
+            self._task.cancel()
+        self.backlog.close()
