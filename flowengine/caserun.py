@@ -21,15 +21,14 @@ from flowengine.engine.delivery import DELIVERED, Intake, settle_all
 from flowengine.engine.feeder import SourcePort
 from flowengine.engine.flowrun import Running, RunningFlow, Surroundings
 from flowengine.engine.plan import Plan, make_plan
-from flowengine.engine.quarantine import Quarantine
-from flowengine.engine.region import Step
+from flowengine.engine.quarantine import Quarantine, error_fact
+from flowengine.engine.region import ERROR, Step
 from flowengine.engine.store import Store
 from flowengine.engine.wire import Wire
 from flowengine.errors import FindingsError, NodeError
 from flowengine.flow import Flow
 from flowengine.message import Message, message_to_json
 from flowengine.moments import format_duration
-from flowengine.node import Source
 from flowengine.references import FieldType, resolve
 from flowengine.registry import Registry
 
@@ -152,6 +151,10 @@ class _CaseFlow(RunningFlow):
         slug = error.slug if isinstance(error, NodeError) else "failed"
         self.scene.errors[step.id, slug] += 1
         self.scene.said.setdefault((step.id, slug), str(error))
+        outlet = step.outlets.get(ERROR)
+        if outlet is None or not outlet.branches:  # a test may name an output that nothing is at
+            fact = error_fact(step.id, step.type.name, error)
+            self.scene.left(f"{step.id}.{ERROR}", message.with_meta(error=fact))
         super().fail(step, message, error)
 
 
@@ -181,8 +184,12 @@ class _Scene:
 
     def caught(self, node: str, message: Message) -> None:
         """A sink was given (or would have sent) a message."""
-        if node in self.got:
-            self.got[node].append(self._shown(message))
+        self.left(node, message)
+
+    def left(self, place: str, message: Message) -> None:
+        """A message came to a place that the test looks at."""
+        if place in self.got:
+            self.got[place].append(self._shown(message))
 
     def _shown(self, message: Message) -> dict[str, Any]:
         return {"at": self.clock.monotonic() - self.started, **message_to_json(message)}
@@ -283,10 +290,11 @@ class _Scene:
         raw = payload if isinstance(payload, bytes) else _encode(payload)
         taken = False
         for running in self.flow.nodes.values():
-            if isinstance(running.thing, Source):
-                taken = running.thing.feed(item.topic or "", raw, dict(item.meta)) or taken
+            feed = getattr(running.thing, "feed", None)  # of sources, and of sinks that listen, too
+            if feed is not None:
+                taken = feed(item.topic or "", raw, dict(item.meta)) or taken
         if not taken:
-            self.trouble.append(f'input: no source of the flow takes the topic "{item.topic}"')
+            self.trouble.append(f'input: no node of the flow takes the topic "{item.topic}"')
 
     # -- what came out
 

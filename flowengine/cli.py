@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from flowengine import __version__
 from flowengine.errors import FindingsError, FlowengineError, StartError, UsageError
@@ -31,6 +31,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "demo": Command(
+        "demo",
+        "try it: a broker, made-up devices and flows, live",
+        "flowengine demo --seconds 60",
+    ),
     "run": Command(
         "run",
         "run flows headless until stopped",
@@ -101,8 +106,20 @@ COMMANDS = {
 }
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Help as wide as the terminal; argparse would import bz2 and lzma to find that out."""
+    try:
+        width = os.get_terminal_size().columns - 2
+    except OSError:
+        width = 98
+    return argparse.HelpFormatter(prog, width=width)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors look like all others: what, and how to mend."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _formatter, **options})
 
     def error(self, message: str) -> NoReturn:
         """Exit 2 with the fault and where the help is."""
@@ -123,6 +140,8 @@ def make_parser(chosen: str | None) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, entry in COMMANDS.items():
+        if chosen is not None and name != chosen:
+            continue
         sub = commands.add_parser(
             name,
             help=entry.summary,

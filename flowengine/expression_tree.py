@@ -3,53 +3,47 @@
 Every node knows the text it came from, so that an error can quote it.
 """
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from flowengine.path import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One piece of an expression; `source` is its text."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Literal(Node):
+class Literal(Node, frozen=True):
     """A number, text, true, false, null, or a list or map of these."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Field(Node):
+class Field(Node, frozen=True):
     """A place of the message with fixed steps: `payload.values[0].t`, `topic`, `time`."""
 
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Params(Node):
+class Params(Node, frozen=True):
     """The flow's parameters as a map; steps below it are `Item`s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Now(Node):
+class Now(Node, frozen=True):
     """The engine's clock, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item(Node):
+class Item(Node, frozen=True):
     """`of[index]`, or `of.name` with the name as a text literal."""
 
     of: Node
     index: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Slice(Node):
+class Slice(Node, frozen=True):
     """`of[start:stop]`; either end may be left out."""
 
     of: Node
@@ -57,8 +51,7 @@ class Slice(Node):
     stop: Node | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic(Node):
+class Arithmetic(Node, frozen=True):
     """`left operator right` with one of `+ - * / // % **`."""
 
     operator: str
@@ -66,39 +59,34 @@ class Arithmetic(Node):
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Sign(Node):
+class Sign(Node, frozen=True):
     """`-x` or `+x`."""
 
     operator: str
     of: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Not(Node):
+class Not(Node, frozen=True):
     """`not x`."""
 
     of: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Compare(Node):
+class Compare(Node, frozen=True):
     """A chain of comparisons: `terms[0] operators[0] terms[1] operators[1] …`."""
 
     operators: tuple[str, ...]
     terms: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Logic(Node):
+class Logic(Node, frozen=True):
     """`and` or `or` between truths, which stops at the first that decides."""
 
     operator: str
     terms: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice(Node):
+class Choice(Node, frozen=True):
     """`yes if test else no`; only the chosen side is evaluated."""
 
     test: Node
@@ -106,31 +94,27 @@ class Choice(Node):
     no: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Node):
+class Call(Node, frozen=True):
     """A function of the library."""
 
     name: str
     arguments: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Get(Node):
+class Get(Node, frozen=True):
     """`get('path', default)`: the default, or null, where nothing is."""
 
     path: Path
     default: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Has(Node):
+class Has(Node, frozen=True):
     """`has('path')`: whether something is there; null is something."""
 
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Default(Node):
+class Default(Node, frozen=True):
     """`default(x, y)`: y where x is null."""
 
     of: Node

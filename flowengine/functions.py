@@ -7,8 +7,9 @@ language (their arguments are not always evaluated) and are compiled by `express
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from flowengine import functions_data as data
 from flowengine import functions_number as numbers
@@ -35,8 +36,7 @@ FORMS = {
 """Forms of the language that look like functions, and how they are written."""
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(msgspec.Struct, frozen=True):
     """One function of the library.
 
     Attributes:

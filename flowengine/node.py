@@ -139,6 +139,8 @@ class Context(Protocol):
     """The data folder."""
     install_id: str
     """Eight hexadecimal digits that stay with the data folder."""
+    insecure_bind: bool
+    """Whether servers may listen beyond this box unprotected (`--insecure-bind`, S-01)."""
 
     def now(self) -> float:
         """Wall time in seconds since 1970, as expressions see it."""
@@ -172,6 +174,18 @@ class Context(Protocol):
 
     def drop_kept(self, key: str, messages: int = 1, *, oldest: bool = False) -> None:
         """Settle kept receipts as filtered: the newest, or the oldest, `messages` of `key`."""
+
+    def state(self, key: str) -> Any:
+        """A sink's own `State` for a key, made new if there is none; it is saved like any other.
+
+        Nodes within are handed theirs by `receive`.
+        """
+
+    def keys(self) -> list[str]:
+        """The keys for which there is a state."""
+
+    def again(self, message: Message) -> None:
+        """Put a message that a sink kept for later into its own wire, to be written now."""
 
     def wake_at(self, key: str, when: int) -> None:
         """Call the node's `wake(key, state)` at monotonic `when`; a later call replaces it."""
@@ -259,6 +273,8 @@ class Source(Node[C]):
 class Sink(Node[C]):
     """Lets records out. The engine batches, retries, spools and bisects; a sink only writes.
 
+    A sink that declares a `State` reaches it by `context.state(key)`.
+
     `batch_size`, `batch_age` (ns) are this type's defaults for `batch`; `concurrency` is how many
     writes may be under way at once (more than one gives up order); `spools` is False for sinks that
     need no store, as their far side is the box itself.
@@ -306,6 +322,16 @@ class Connection(Generic[C]):
 
     async def ready(self) -> None:
         """Wait until the far side has answered (and subscriptions stand)."""
+
+    def hold(self) -> None:
+        """Let in nothing more, though its sources close: the flow stops, or they are made anew.
+
+        What was let in may still be settled. What comes meanwhile stays unacknowledged, so that it
+        comes again: here after `release`, or to the next engine.
+        """
+
+    def release(self) -> None:
+        """The sources of a deploy are open: let in again."""
 
     @classmethod
     def stand_in(cls, sent: Callable[[Message], None], is_up: Callable[[], bool]) -> Any:

@@ -9,11 +9,14 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flowengine.errors import FlowengineError
 from flowengine.node import MARK, NodeType
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "flowengine.nodes"
 PACKAGE = "flowengine.nodes"
@@ -33,6 +36,7 @@ class Registry:
     def __init__(self) -> None:
         self._families: dict[str, dict[str, NodeType]] = {}
         self._outside: dict[str, list[EntryPoint]] | None = None
+        self._alone: set[str] = set()
 
     def find(self, name: str) -> NodeType:
         """The type called `name`; raises UnknownType or BrokenFamily."""
@@ -46,6 +50,18 @@ class Registry:
         if family not in self._families:
             self._families[family] = self._load(family)
         return self._families[family]
+
+    def trust(self, families: Iterable[str]) -> None:
+        """Take these families for ours alone: it was looked up, and no package came since."""
+        self._alone.update(families)
+
+    def ours(self) -> list[str]:
+        """The families in use that flowengine has, and nobody else."""
+        return sorted(
+            name
+            for name, types in self._families.items()
+            if any(kind.origin == "flowengine" for kind in types.values())
+        )
 
     def families(self) -> list[str]:
         """The names of all families that can be found, without importing them."""
@@ -64,8 +80,10 @@ class Registry:
                 broken[family] = str(err)
         return dict(sorted(types.items())), broken
 
-    def _entry_points(self) -> dict[str, list[EntryPoint]]:
+    def _entry_points(self) -> "dict[str, list[EntryPoint]]":
         if self._outside is None:
+            from importlib.metadata import entry_points  # noqa: PLC0415  # 10 ms and 1.4 MB
+
             self._outside = {}
             for point in entry_points(group=GROUP):
                 self._outside.setdefault(point.name, []).append(point)
@@ -76,9 +94,8 @@ class Registry:
             return {}
         inside = importlib.util.find_spec(f"{PACKAGE}.{family}") is not None
         # Reading every installed package's entry points costs 10-20 ms: only when needed.
-        outside = (
-            [] if inside and f"{PACKAGE}.{family}" in sys.modules else self._outside_of(family)
-        )
+        known = family in self._alone or f"{PACKAGE}.{family}" in sys.modules
+        outside = [] if inside and known else self._outside_of(family)
         owners = (["flowengine"] if inside else []) + [_package(point) for point in outside]
         if len(owners) > 1:
             raise BrokenFamily(
@@ -101,7 +118,7 @@ class Registry:
             ) from err
         return collect(module, owners[0])
 
-    def _outside_of(self, family: str) -> list[EntryPoint]:
+    def _outside_of(self, family: str) -> "list[EntryPoint]":
         return self._entry_points().get(family, [])
 
     def _unknown(self, name: str) -> UnknownType:
@@ -132,7 +149,7 @@ def collect(module: Any, origin: str) -> dict[str, NodeType]:
     return found
 
 
-def _package(point: EntryPoint) -> str:
+def _package(point: "EntryPoint") -> str:
     return point.dist.name if point.dist is not None else point.value
 
 

@@ -106,6 +106,10 @@ class Template:
     def __hash__(self) -> int:
         return hash((self.text, self.where))
 
+    def shape(self, hole: str) -> str:
+        """The text with `hole` in the place of every hole."""
+        return "".join(piece if isinstance(piece, str) else hole for piece in self._pieces)
+
     def bind(self, params: Mapping[str, Any], now: Callable[[], float]) -> Callable[[Message], str]:
         """The function of a message that gives the filled text; it raises ExpressionError.
 

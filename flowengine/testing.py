@@ -16,8 +16,7 @@ from flowengine.config import validate_config
 from flowengine.engine.context import NodeContext
 from flowengine.engine.delivery import DELIVERED, FATES, Intake, settle_all
 from flowengine.engine.quarantine import error_fact
-from flowengine.engine.region import ERROR, Outlet, Region, Step
-from flowengine.engine.state import Entries, NoState
+from flowengine.engine.region import ERROR, Outlet, Region, Step, entries_for
 from flowengine.errors import Finding, FindingsError, Where
 from flowengine.fields import Secret
 from flowengine.message import NO_RECEIPT, Message
@@ -75,6 +74,7 @@ class NodeBench:
         self.clock: Clock = self.told
         self.params: Mapping[str, Any] = params or {}
         self.folder, self.files, self.data, self.install_id = folder, files, data, "0a1b2c3d"
+        self.insecure_bind = False
         self.connections = dict(connections or {})
         self.statuses: list[tuple[str, str]] = []
         self.records: list[Any] = []
@@ -85,6 +85,7 @@ class NodeBench:
         self._node_id = node_id
         self._out: Outputs = {}
         self._lists: Outputs = {}
+        self._kept: list[Message] = []
         self.intake = Intake()
         self.region = Region(self.clock, self._failed)
         self._build()
@@ -121,8 +122,8 @@ class NodeBench:
             outlet = self.step.outlets[name] = Outlet(name)
             outlet.connect(_Collected(self._lists.setdefault(name, [])), "nothing")
         self.step.first = self.step.outlets[outputs[0]] if outputs else Outlet("")
-        if self.type.scope in {"keyed", "singleton"} and self.type.kind == "transform":
-            self.step.entries = Entries(getattr(self.node, "State", None) or NoState)
+        self.step.entries = entries_for(self.type, self.node)
+        self.step.again = self._kept.extend
         self.region.set_steps([self.step])
 
     # -- what the node's context asks for
@@ -214,7 +215,15 @@ class NodeBench:
 
     def advance(self, duration: str | int) -> Outputs:
         """Let time pass (`"2m"`, or nanoseconds), timers firing; returns what left."""
-        self.told.advance(parse_duration(duration) if isinstance(duration, str) else duration)
+        until = self.told.monotonic() + (
+            parse_duration(duration) if isinstance(duration, str) else duration
+        )
+        is_going = True
+        while is_going:
+            is_going = self.told.step(until)
+            kept, self._kept[:] = list(self._kept), []
+            if kept:  # what a sink kept for later is written in its time
+                asyncio.run(self._write(kept))
         self.region.run()
         return self._left()
 

@@ -4,6 +4,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ class BrokerConfig(NodeConfig):
         default="auto", description="`auto` asks for MQTT 5 and falls back to 3.1.1."
     )
     client_id: str | None = Field(
-        default=None, description="Made from the installation and this connection if left out."
+        default=None, description="Made from the box, the flow and this connection if left out."
     )
     username: str | None = Field(default=None, description="User name.")
     password: SecretField | None = Field(default=None, description="Password.")
@@ -110,6 +111,8 @@ class Broker(Connection[BrokerConfig]):
     def setup(self) -> None:
         """Nobody listens yet."""
         self._sources: list[In] = []
+        self._left: set[str] = set()
+        self._is_held = False
         self._unacknowledged: deque[_Read] = deque()
         self._link: MqttLink | None = None
 
@@ -138,19 +141,21 @@ class Broker(Connection[BrokerConfig]):
             await self._link.wait_subscribed()
 
     def _options(self) -> LinkOptions:
-        config, install = self.config, self.context.install_id
+        config, context = self.config, self.context
+        # Two flows of an installation may both call their broker "site": they are two clients.
+        own = sha256(f"{context.install_id}/{context.flow}".encode()).hexdigest()[:8]
         return LinkOptions(
             host=config.host,
             port=config.port or (8883 if config.tls else 1883),
             protocol=config.protocol,
-            client_id=config.client_id or f"flowengine-{install}-{self.context.node}",
+            client_id=config.client_id or f"flowengine-{own}-{context.node}",
             username=config.username,
             password=config.password.reveal() if config.password else None,
             keepalive=max(1, config.keepalive // SECOND),
             session_expiry=config.session_expiry // SECOND,
             clean_start=config.clean_start,
             receive_maximum=config.receive_maximum,
-            tls=tls_context(config.tls, Path(self.context.folder)) if config.tls else None,
+            tls=tls_context(config.tls, Path(context.folder)) if config.tls else None,
             server_name=config.tls.server_name if config.tls else None,
             will=_will(config.will),
             birth=_will(config.birth),
@@ -171,12 +176,29 @@ class Broker(Connection[BrokerConfig]):
             self._subscribe(source)
 
     def leave(self, source: "In") -> None:
-        """A source is gone; filters that nobody else wants are unsubscribed."""
+        """A source is gone; filters that nobody else wants are unsubscribed, unless we are held."""
         if source in self._sources:
             self._sources.remove(source)
-        wanted = {topic for other in self._sources for topic in other.topics}
-        for topic in source.topics:
-            if self._link is not None and topic not in wanted:
+        self._left.update(source.topics)
+        if not self._is_held:
+            self._unsubscribe()
+
+    def hold(self) -> None:
+        """Keep what comes, unacknowledged, and the subscriptions: sources close for a while."""
+        self._is_held = True
+        self.update_reading()
+
+    def release(self) -> None:
+        """The sources that are to be are there: leave what none of them wants."""
+        self._is_held = False
+        self._unsubscribe()
+        self.update_reading()
+
+    def _unsubscribe(self) -> None:
+        wanted = {topic for source in self._sources for topic in source.topics}
+        left, self._left = self._left - wanted, set()
+        for topic in sorted(left):
+            if self._link is not None:
                 self._link.unsubscribe(topic)
 
     def _subscribe(self, source: "In") -> None:
@@ -208,10 +230,10 @@ class Broker(Connection[BrokerConfig]):
             self._link.ack(done)
 
     def update_reading(self) -> None:
-        """Stop reading while any source's flow is full."""
+        """Stop reading while any source's flow is full, or sources are being made anew."""
         if self._link is None:
             return
-        if any(source.is_full for source in self._sources):
+        if self._is_held or any(source.is_full for source in self._sources):
             self._link.pause()
         else:
             self._link.resume()

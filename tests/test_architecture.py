@@ -83,10 +83,14 @@ ROOMS = {
         frozenset({"msgspec", "pydantic", "psutil", "prometheus_client", "cryptography"}),
     ),
     "tools": Room(
-        ("testing*", "docs", "schema", "schema_cases", "casematch", "caserun", "broker"), (*CHECKED, "cellar", "engine"), ANY
+        ("testing*", "docs", "schema", "schema_cases", "casematch", "caserun", "broker"),
+        (*CHECKED, "cellar", "engine"),
+        ANY,
     ),
     "commands": Room(
-        ("__main__", "cli*", "commands*", "git"), (*CHECKED, "cellar", "engine", "tools"), ANY
+        ("__main__", "cli*", "commands*", "git", "table"),
+        (*CHECKED, "cellar", "engine", "tools"),
+        ANY,
     ),
 }
 FOR_NODES = {"flowengine", "flowengine.errors", "flowengine.fields"}

@@ -53,6 +53,7 @@ class RunOptions(msgspec.Struct, kw_only=True):
     metrics: str | None = None
     ready_after: float = 5.0
     strict: bool = False
+    insecure_bind: bool = False
 
 
 class Loaded(msgspec.Struct, kw_only=True):
@@ -78,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ready-after", default="5s", metavar="TIME", help="say ready by then, whatever is missing"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if any flow is refused")
+    parser.add_argument(
+        "--insecure-bind",
+        action="store_true",
+        help="let servers of flows listen beyond this box without TLS or DTLS",
+    )
 
 
 def data_folder(given: Path | None, paths: Sequence[Path]) -> Path:
@@ -163,6 +169,7 @@ def command(args: argparse.Namespace) -> int:
         metrics=args.metrics,
         ready_after=ready_after,
         strict=args.strict,
+        insecure_bind=args.insecure_bind,
     )
     find_flows(options.paths)
     _without_plugins()
@@ -190,6 +197,7 @@ async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None
     started = time.monotonic()
     folder = DataFolder(options.data)
     engine = Engine(folder)
+    engine.around.insecure_bind = options.insecure_bind
     secrets = SecretStore(options.data)
     try:
         loaded = load(options, secrets.get)

@@ -129,7 +129,8 @@ def unit(flows: Sequence[Flow], args: argparse.Namespace) -> str:
     types = {spec.type for flow in flows for spec in flow.nodes.values()}
     types |= {spec.type for flow in flows for spec in flow.connections.values()}
     paths = [path.resolve() for path in args.paths]
-    at_home = any(path.is_relative_to(home) for path in paths for home in ("/home", "/root"))
+    homes = [Path("/", name) for name in ("home", "root")]  # what ProtectHome hides
+    at_home = any(path.is_relative_to(home) for path in paths for home in homes)
     return UNIT.format(
         name=args.name,
         what=_escaped(", ".join(flow.title or flow.id for flow in flows)),

@@ -1,7 +1,7 @@
 """What the engine lends a node: its names, the clock, its connections and its way out."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from flowengine.clock import SECOND, Clock, Timer
@@ -26,6 +26,7 @@ class Host(Protocol):
     files: str
     data: str
     install_id: str
+    insecure_bind: bool
 
     def connection(self, name: str, node: str) -> Any:
         """The connection `name`, as `node` may use it."""
@@ -59,9 +60,10 @@ class NodeContext:
         self.files = host.files
         self.data = host.data
         self.install_id = host.install_id
+        self.insecure_bind = host.insecure_bind
         self.step: Step | None = None
         self._timers: dict[str, Timer] = {}
-        self._logger = logging.getLogger(f"flowengine.flow.{host.id}.{node}")
+        self._is_closed = False
 
     def now(self) -> float:
         """Wall time in seconds, as expressions see it."""
@@ -78,7 +80,7 @@ class NodeContext:
 
     def emit(self, output: str, messages: list[Message]) -> None:
         """Let messages out by `output`."""
-        self._own_step().outlets[output].put(messages)
+        self._own_step().let_out(messages, output)
         self._host.run_region()
 
     def receive(
@@ -93,6 +95,7 @@ class NodeContext:
     def fail(self, message: Message, error: Exception) -> None:
         """Send a message by the error route."""
         self._own_step().fail(message, error)
+        self._host.run_region()  # outside of a batch, nobody else would run the handler
 
     def keep(self, message: Message, key: str) -> None:
         """Hold a message's receipt under `key`."""
@@ -106,11 +109,29 @@ class NodeContext:
         """Settle kept receipts as filtered."""
         self._own_step().drop_kept(key, messages, oldest=oldest)
 
+    def state(self, key: str) -> Any:
+        """A sink's own state for a key."""
+        entries = self._own_step().entries
+        if entries is None:
+            raise RuntimeError(f"{self.node} declares no State")
+        return entries.touch(key, self.clock.monotonic())
+
+    def keys(self) -> list[str]:
+        """The keys for which there is a state."""
+        entries = self._own_step().entries
+        return entries.keys() if entries is not None else []
+
+    def again(self, message: Message) -> None:
+        """Put a kept message into the sink's own wire."""
+        self._own_step().once_more(message)
+
     def wake_at(self, key: str, when: int) -> None:
         """Call the node's `wake` for `key` at monotonic `when`."""
         earlier = self._timers.pop(key, None)
         if earlier is not None:
             earlier.cancel()
+        if self._is_closed:
+            return  # the node that takes its place sets timers of its own
 
         def wake() -> None:
             self._timers.pop(key, None)
@@ -131,16 +152,24 @@ class NodeContext:
         except Exception as err:  # noqa: BLE001  # a node's bug: said, and the flow goes on
             self.log("error", f"the timer failed: {type(err).__name__}: {err}")
             step.failed += 1
+            step.has_kept = False
+            step.rescue(err)
+            self._host.run_region()
             return
         for name, messages in outs.items():
             step.outlets[name].put(messages)
         self._host.run_region()
 
     def cancel_timers(self) -> None:
-        """The node is closing: no more calls."""
+        """The node is closing: no more calls, and no new timers."""
+        self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def timed(self) -> Collection[str]:
+        """The keys for which a timer is set."""
+        return self._timers.keys()
 
     def status(self, state: str, what: str = "") -> None:
         """Say how the node is."""
@@ -153,7 +182,8 @@ class NodeContext:
 
     def log(self, level: str, what: str, **facts: Any) -> None:
         """Log a sentence with its facts."""
-        self._logger.log(
+        # found when there is something to say: thousands of loggers would lie there for nothing
+        logging.getLogger(f"flowengine.flow.{self.flow}.{self.node}").log(
             LEVELS[level],
             "%s",
             what,

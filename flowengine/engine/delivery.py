@@ -8,12 +8,15 @@ of the message is the worst of its parts (R16). Acknowledgements leave in the or
     Intake (one a source) --> Group (one a read) --> SourceReceipt (one a message)
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from flowengine.message import Message, Receipt
+
+LOG = logging.getLogger("flowengine.engine")
 
 FILTERED = 0
 DELIVERED = 1
@@ -104,14 +107,25 @@ class SecuredPart(Receipt):
 
 
 class JoinedReceipt(Receipt):
-    """The receipt of a message that answers for many: what settles it settles them all."""
+    """The receipt of a message that answers for many: what settles it settles them all.
 
-    __slots__ = ("fate", "members", "parts")
+    `output` is the output that the message left by, None before it left.
+    """
+
+    __slots__ = ("fate", "members", "output", "parts")
 
     def __init__(self, members: list[Receipt]) -> None:
         self.members = members
         self.parts = 1
         self.fate = FILTERED
+        self.output: str | None = None
+
+    def left(self, _message: Message, output: str) -> None:
+        """The message leaves its node; each time but the first, it is one part more."""
+        if self.output is None:
+            self.output = output
+        else:
+            self.take()
 
     def take(self, parts: int = 1) -> None:
         """Expect `parts` more settlements."""
@@ -193,4 +207,7 @@ class Intake:
             done = groups.popleft()
             self.acknowledged += self._sizes.popleft()
             if done.settled is not None:
-                done.settled()
+                try:
+                    done.settled()
+                except Exception:  # a source's bug must not end the sink that settled last
+                    LOG.exception("a source failed to acknowledge")

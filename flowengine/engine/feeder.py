@@ -5,16 +5,18 @@ breathe. It stands still while a wire behind it is full.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from flowengine.engine.delivery import Intake
-from flowengine.engine.region import Region, Step
+from flowengine.engine.region import Region, Step, Target
 from flowengine.engine.wire import Wire
 from flowengine.message import Message
 from flowengine.node import Source
 
+LOG = logging.getLogger("flowengine.engine")
 CHUNK = 256
 BUDGET_NS = 2_000_000
 
@@ -26,6 +28,11 @@ class Feeder:
         self.region = region
         self.full_wires: set[Wire] = set()
         self._scheduled = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits here and has a free way."""
+        raise NotImplementedError
 
     def take(self) -> list[Message]:
         """The next chunk, empty if nothing waits."""
@@ -40,6 +47,12 @@ class Feeder:
         if not self._scheduled and not self.full_wires:
             self._drain()
 
+    def go_on(self) -> None:
+        """Go on if nothing behind is full."""
+        if not self.full_wires:
+            self.start_intake()
+            self._schedule()
+
     def level(self, wire: Wire) -> None:
         """A wire behind has filled up, or has room again."""
         if wire.blocked:
@@ -47,9 +60,7 @@ class Feeder:
             self.stop_intake()
         else:
             self.full_wires.discard(wire)
-            if not self.full_wires:
-                self.start_intake()
-                self._schedule()
+            self.go_on()
 
     def stop_intake(self) -> None:
         """The way is blocked."""
@@ -113,7 +124,14 @@ class SourcePort(Feeder):
         self._waiting.append(messages)
         self.depth += len(messages)
         self.kick()
+        # Asked anew: a broker's window is known only once it has answered.
+        self.intake.window = self.step.node.window
         self.intake.press()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits here and has a free way."""
+        return bool(self.depth) and not self.full_wires
 
     def take(self) -> list[Message]:
         """The next chunk of what the source gave."""
@@ -131,31 +149,45 @@ class SourcePort(Feeder):
         self.step.received += len(messages)
         self.step.first.put(messages)
 
+    def take_all(self) -> list[Message]:
+        """Remove and return everything that waits: the source is gone."""
+        messages = [message for chunk in self._waiting for message in chunk]
+        self._waiting.clear()
+        self.depth = 0
+        return messages
+
     def move_to(self, step: Step) -> None:
         """The source was made anew: what waits goes out by its new step."""
         self.step = step
         if self.is_stopped and isinstance(step.node, Source):
-            step.node.pause()
+            self._tell(step.node.pause)
 
     def stop_intake(self) -> None:
         """Ask the source to stop reading."""
         if not self.is_stopped and isinstance(self.step.node, Source):
             self.is_stopped = True
-            self.step.node.pause()
+            self._tell(self.step.node.pause)
 
     def start_intake(self) -> None:
         """Let the source read again."""
         if self.is_stopped and isinstance(self.step.node, Source):
             self.is_stopped = False
-            self.step.node.resume_reading()
+            self._tell(self.step.node.resume_reading)
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Call the source; its bug must not end what filled the wire, or emptied it."""
+        try:
+            call()
+        except Exception:
+            LOG.exception("the source %s failed to %s", self.step.id, call.__name__)
 
 
 class WireFeeder(Feeder):
-    """Hands on what waits in a wire in front of a step (a `queue`, a wire with a capacity)."""
+    """Hands on what waits in a wire: to a step behind it (a `queue`), or to another wire."""
 
-    def __init__(self, region: Region, step: Step, wire: Wire) -> None:
+    def __init__(self, region: Region, target: Target, wire: Wire) -> None:
         super().__init__(region)
-        self.step = step
+        self.target = target
         self.wire = wire
         wire.on_data = self._schedule_soon
 
@@ -163,10 +195,15 @@ class WireFeeder(Feeder):
         # Never from within the step that fills the wire: the wire is a boundary.
         self._schedule()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits in memory and has a free way."""
+        return bool(self.wire.depth) and not self.full_wires
+
     def take(self) -> list[Message]:
         """The next chunk of the wire."""
         return self.wire.take(CHUNK)
 
     def hand(self, messages: list[Message]) -> None:
-        """Put a chunk into the step's inbox."""
-        self.step.put(messages)
+        """Put a chunk where the wire leads."""
+        self.target.put(messages)

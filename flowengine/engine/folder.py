@@ -1,12 +1,16 @@
 """The data folder: one engine in it at a time, closed to other users."""
 
 import fcntl
+import logging
 import os
 import secrets
+import sqlite3
 from pathlib import Path
 
 from flowengine.engine.store import Store
 from flowengine.errors import StartError
+
+LOG = logging.getLogger("flowengine.engine")
 
 
 class DataFolder:
@@ -33,8 +37,20 @@ class DataFolder:
             ) from err
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        self.store = Store(path / "state.db")
-        self.install_id = self.store.fact("install", lambda: secrets.token_hex(4))
+        file = path / "state.db"
+        try:
+            self.store = Store(file)
+            self.install_id = self.store.fact("install", lambda: secrets.token_hex(4))
+        except sqlite3.Error as err:
+            raise StartError(
+                f"{file} cannot be used: {err}.", "Look at its rights and at the free space."
+            ) from err
+        if self.store.moved_aside is not None:
+            LOG.error(
+                "state.db was damaged: a new one was begun, without the states of nodes and "
+                "without the quarantine",
+                extra={"facts": {"mend": f"The old one is {self.store.moved_aside}."}},
+            )
         self.files = path / "files"
 
     def spool(self, flow: str, node: str) -> Path:

@@ -59,6 +59,8 @@ def samples(engine: Engine) -> Iterator[Sample]:
                 yield Sample("written", "counter", "Records committed.", at, runner.written)
                 yield Sample("retries", "counter", "Writes tried again.", at, runner.retries)
                 yield Sample("spool_records", "gauge", "Records on disk.", at, runner.stored)
+                if runner.backlog is not None:
+                    yield _dropped(at, "store-on-disk", runner.backlog.dropped)
             yield Sample(
                 "node_up", "gauge", "1 while the node runs.", at, float(running.state == "running")
             )

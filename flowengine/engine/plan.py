@@ -61,6 +61,8 @@ class Plan(msgspec.Struct, kw_only=True):
     order: list[str]
     writes: dict[str, Writes]
     """What the node and all that follows it change of a payload."""
+    meets: frozenset[str] = frozenset()
+    """Nodes of which two outputs lead to the same node, so that the order between them shows."""
 
 
 def make_plan(flow: Flow, resolved: Resolved, registry: Registry, folder: str = ".") -> Plan:
@@ -103,6 +105,7 @@ def make_plan(flow: Flow, resolved: Resolved, registry: Registry, folder: str = 
         wires=wires,
         order=_order(nodes, wires),
         writes=_writes_behind(nodes, wires),
+        meets=_meeting(nodes, wires),
     )
 
 
@@ -184,6 +187,38 @@ def _order(nodes: Mapping[str, PlannedNode], wires: list[PlannedWire]) -> list[s
                 ready.append(target)
     placed = set(order)
     return order + [name for name in nodes if name not in placed]
+
+
+def _meeting(nodes: Mapping[str, PlannedNode], wires: list[PlannedWire]) -> frozenset[str]:
+    """Nodes of which two outputs meet behind, at the next boundary at the latest."""
+    behind: dict[str, dict[str, list[str]]] = {name: {} for name in nodes}
+    for wire in wires:
+        if not wire.is_boundary:  # a wire with settings waits by itself, in its own order
+            behind[wire.source].setdefault(wire.output, []).append(wire.target)
+
+    def reach(starts: list[str]) -> set[str]:
+        found: set[str] = set()
+        todo = list(starts)
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            found.add(name)
+            if not nodes[name].type.boundary:
+                todo += [target for targets in behind[name].values() for target in targets]
+        return found
+
+    meets = set()
+    for name, outputs in behind.items():
+        if len(outputs) > 1:
+            seen: set[str] = set()
+            for starts in outputs.values():
+                found = reach(starts)
+                if seen & found:
+                    meets.add(name)
+                    break
+                seen |= found
+    return frozenset(meets)
 
 
 _WEIGHT: dict[Writes, int] = {"nothing": 0, "top": 1, "anything": 2}

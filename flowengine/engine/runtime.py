@@ -12,6 +12,7 @@ import contextlib
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from flowengine.clock import SECOND, Clock, RealClock
 from flowengine.engine.checkpoint import checkpoint, forget_idle
@@ -38,6 +39,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._deploys: set[asyncio.Task[Change]] = set()
         self.around = Surroundings(
             clock=self.clock,
             store=folder.store,
@@ -56,7 +58,16 @@ class Engine:
         self._keeper = asyncio.create_task(self._keep())
 
     async def deploy(self, plan: Plan) -> Change:
-        """Run a plan, new or changed; raises before anything is touched if it cannot be built."""
+        """Run a plan, new or changed; raises before anything is touched if it cannot be built.
+
+        Once begun it goes on to its end, also where its caller is cancelled.
+        """
+        task = asyncio.ensure_future(self._deploy(plan))
+        self._deploys.add(task)
+        task.add_done_callback(self._deploys.discard)
+        return await asyncio.shield(task)
+
+    async def _deploy(self, plan: Plan) -> Change:
         flow = self.flows.get(plan.flow) or RunningFlow(plan, self.around)
         change = await flow.deploy(plan)
         self.flows[plan.flow] = flow
@@ -66,17 +77,19 @@ class Engine:
         """Stop one flow."""
         flow = self.flows.pop(flow_id, None)
         if flow is not None:
-            await flow.stop()
-            await self._checkpoint(flow)
+            await flow.stop(for_good=True, save=partial(self._save, flow))
 
     async def ready(self, within: float) -> list[str]:
         """Wait until everything runs, `within` seconds at most; returns what is missing."""
         waits = [asyncio.ensure_future(flow.ready()) for flow in self.flows.values()]
         if not waits:
             return []
-        _, late = await asyncio.wait(waits, timeout=within)
-        for wait in late:
-            wait.cancel()
+        try:
+            _, late = await asyncio.wait(waits, timeout=within)
+        finally:  # also when this is cancelled: nobody else would hear of their end
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
         if not late:
             return []
         return sorted({name for flow in self.flows.values() for name in flow.waiting_for()})
@@ -90,13 +103,18 @@ class Engine:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        await asyncio.gather(*(flow.stop() for flow in self.flows.values()))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.around.quarantine.flush(), 1)
-        for flow in self.flows.values():
-            await self._checkpoint(flow)
+        await asyncio.gather(*self._deploys, return_exceptions=True)
+        await asyncio.gather(
+            *(flow.stop(save=partial(self._save, flow)) for flow in self.flows.values())
+        )
         self._disk.shutdown(wait=False, cancel_futures=True)
         self.folder.close()
+
+    async def _save(self, flow: RunningFlow) -> None:
+        """Before a flow's connections close: what is set aside, and its states, on disk."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.around.quarantine.flush(), 1)
+        await self._checkpoint(flow)
 
     # -- keeping
 
@@ -119,13 +137,19 @@ class Engine:
                 await self._checkpoint(flow)
             if self.clock.monotonic() >= forget_at:
                 forget_at = self.clock.monotonic() + FORGET_EVERY
-                for flow in self.flows.values():
-                    forget_idle([r.step for r in flow.nodes.values() if r.step], self.clock)
+                self._forget()
+
+    def _forget(self) -> None:
+        for flow in self.flows.values():
+            try:
+                forget_idle([r.step for r in flow.nodes.values() if r.step], self.clock)
+            except Exception:  # states must be saved all the same
+                LOG.exception("idle states cannot be forgotten")
 
     async def _checkpoint(self, flow: RunningFlow) -> None:
         steps = [running.step for running in flow.nodes.values() if running.step is not None]
         try:
-            await checkpoint(self.folder.store, flow.id, steps)
+            await checkpoint(self.folder.store, flow.id, steps, flow.leaving)
         except Exception as err:  # noqa: BLE001  # a full disk: said, and tried again in a second
             self._trouble(f"node states cannot be saved: {err}")
 

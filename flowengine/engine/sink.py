@@ -9,20 +9,24 @@ A sink only knows `write`. Everything a write can meet is met here:
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from flowengine.clock import SECOND, Clock
-from flowengine.engine.backlog import DISK_RETRY, Backlog
-from flowengine.engine.delivery import DELIVERED, settle_all
+from flowengine.engine.backlog import DISK_RETRY, MOST_OPEN, Backlog
+from flowengine.engine.delivery import DELIVERED, FILTERED, settle_all
 from flowengine.engine.region import Region, Step
 from flowengine.engine.spool import Spool, SpoolBroken
 from flowengine.engine.wire import Wire
 from flowengine.errors import NodeError, RecordRefused, Unavailable
 from flowengine.message import Message
-from flowengine.node import BatchConfig, RetryConfig, Sink, SpoolConfig
+from flowengine.node import BatchConfig, Result, RetryConfig, Sink, SpoolConfig
+
+SETTLE_WITHIN = 1.0
+"""Seconds that a stop waits for the fate of records that failed."""
 
 
 class _Away(Exception):
@@ -76,6 +80,9 @@ class SinkRunner:
         self._wake = asyncio.Event()
         self._stopping = False
         self._hurried = False
+        self._is_flushing = False
+        self._busy = 0
+        self._halt = asyncio.Event()
         self._turn: AbstractAsyncContextManager[Any] = (
             asyncio.Lock() if node.concurrency == 1 else nullcontext()
         )
@@ -84,7 +91,13 @@ class SinkRunner:
         self._writers: set[asyncio.Task[None]] = set()
         self._away_since = 0
         self._holds = 0
-        wire.on_data = self._wake.set
+        self._waits_for_age = False
+        wire.on_data = self._data
+
+    def _data(self) -> None:
+        """Messages came: not worth a wake-up (20 us) while a batch grows that is not due yet."""
+        if not self._waits_for_age or self.wire.depth >= self.size:
+            self._wake.set()
 
     # -- from outside
 
@@ -99,10 +112,27 @@ class SinkRunner:
         """Records that wait on disk."""
         return self.backlog.depth if self.backlog is not None else 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits here that could be written or stored now."""
+        is_held = bool(self._holds) and self.backlog is None
+        return not is_held and bool(self.wire.depth or self._busy)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
+    def flush(self) -> None:
+        """From now on, write what comes at once: the flow is about to stop."""
+        self._is_flushing = True
+        self._wake.set()
+
     def stop(self) -> None:
         """Write or store what waits, then end `run`."""
         self._stopping = True
         self._wake.set()
+        self._halt.set()
 
     async def run(self) -> None:
         """Run until stopped."""
@@ -128,6 +158,7 @@ class SinkRunner:
             self._disk,
             status=self._status,
             log=self._log,
+            refuse=self.step.fail,
         )
         self.is_away = self.backlog.depth > 0
 
@@ -155,6 +186,11 @@ class SinkRunner:
                 break  # nowhere to put it: it stays unacknowledged, and comes again
         if self._writers:
             await asyncio.wait(set(self._writers))
+        if self._drainer is not None:  # it ends with the write that is under way
+            await asyncio.wait({self._drainer})
+        if self.backlog is not None and self.backlog.open:
+            with contextlib.suppress(TimeoutError):  # what failed is on its way to the quarantine
+                await asyncio.wait_for(self.backlog.settled(), SETTLE_WITHIN)
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writers.discard(task)
@@ -180,7 +216,8 @@ class SinkRunner:
         wire = self.wire
         while self._may_write():
             depth = wire.depth
-            if depth >= self.size or (depth and (self._hurried or self._stopping or not self.age)):
+            is_pressed = self._hurried or self._stopping or self._is_flushing or not self.age
+            if depth >= self.size or (depth and is_pressed):
                 break
             if self._stopping:
                 return []
@@ -197,6 +234,7 @@ class SinkRunner:
     async def _wait(self, until: int | None) -> None:
         """Wait for data, a call from outside, or monotonic `until`."""
         self._wake.clear()
+        self._waits_for_age = until is not None
         timer = self.clock.call_at(until, self._wake.set) if until is not None else None
         try:
             await self._wake.wait()
@@ -205,6 +243,7 @@ class SinkRunner:
                 timer.cancel()
 
     async def _deliver(self, messages: list[Message]) -> None:
+        self._busy += 1
         try:
             await self._write(messages, give_back=self.wire.put_back)
         except _Away as away:
@@ -212,8 +251,19 @@ class SinkRunner:
             if self.backlog is None:
                 self.wire.put_back(away.rest)
                 await self._hold(away.cause)
+                self._wake.set()  # of several writers, none may know that something waits again
             else:
-                self.wire.put_back(await self.backlog.store(away.rest))
+                await self._store(self.backlog, away.rest)
+        finally:
+            self._busy -= 1
+
+    async def _store(self, backlog: Backlog, messages: list[Message]) -> bool:
+        """Store messages; what has no room goes back into the wire: False."""
+        left = backlog.append(messages)
+        self.wire.put_back(left)
+        self.region.run()
+        await backlog.synced()
+        return not left
 
     # -- writing
 
@@ -231,22 +281,28 @@ class SinkRunner:
             except Exception as err:  # noqa: BLE001  # one message fails, the others go on (R6)
                 self.step.fail(message, err)
         parts = [(good, records)] if good else []
-        while parts:
-            batch, part = parts.pop()
-            try:
-                async with self._turn:
-                    results = await self.node.write(part)
-            except asyncio.CancelledError:
-                if give_back is not None:
-                    give_back(_rest(batch, parts))
-                raise
-            except Unavailable as err:
-                raise _Away(err, _rest(batch, parts)) from err
-            except Exception as err:  # noqa: BLE001  # a sink's bug: find the record by halves
-                self._refused(err, batch, part, parts)
-            else:
-                self._delivered(batch, results)
-        self.region.run()
+        try:
+            while parts:
+                batch, part = parts.pop()
+                try:
+                    async with self._turn:
+                        results = await self.node.write(part)
+                except asyncio.CancelledError:
+                    rest = _rest(batch, parts)
+                    task = asyncio.current_task()
+                    if task is not None and not task.cancelling():
+                        raise _Away(Unavailable("the write was broken off."), rest) from None
+                    if give_back is not None:
+                        give_back(rest)
+                    raise
+                except Unavailable as err:
+                    raise _Away(err, _rest(batch, parts)) from err
+                except Exception as err:  # noqa: BLE001  # a sink's bug: find the record by halves
+                    self._refused(err, batch, part, parts)
+                else:
+                    self._delivered(batch, results)
+        finally:
+            self.region.run()
 
     def _refused(
         self,
@@ -256,6 +312,7 @@ class SinkRunner:
         parts: list[tuple[list[Message], list[Any]]],
     ) -> None:
         named = err.refused if isinstance(err, RecordRefused) else {}
+        named = {index: why for index, why in named.items() if 0 <= index < len(batch)}
         if named:
             for index, why in named.items():
                 self.step.fail(batch[index], NodeError(why, slug="refused"))
@@ -277,11 +334,30 @@ class SinkRunner:
         if results is None:
             settle_all(batch, DELIVERED)
             return
+        if len(results) != len(batch):
+            self._log("error", f"{len(results)} answers came for {len(batch)} records")
+            settle_all(batch, DELIVERED)
+            return
         outs: dict[str, list[Message]] = {}
         for message, result in zip(batch, results, strict=True):
-            message.receipt.take()
+            self._answer(message, result, outs)
+            if self.step.in_order:
+                self._let_out(outs)
+                self.region.run()
+                outs = {}
+        self._let_out(outs)
+
+    def _answer(self, message: Message, result: Result, outs: dict[str, list[Message]]) -> None:
+        """Settle a message that was written, and take what is to be sent on for it."""
+        message.receipt.take()
+        try:
             self.step.sort(message, result, outs)
-            message.receipt.settle(DELIVERED)
+        except NodeError as err:
+            self._log("error", f"an answer cannot be sent on: {err.what}")
+            message.receipt.settle(FILTERED)
+        message.receipt.settle(DELIVERED)
+
+    def _let_out(self, outs: dict[str, list[Message]]) -> None:
         for name, messages in outs.items():
             self.step.outlets[name].put(messages)
 
@@ -322,14 +398,18 @@ class SinkRunner:
         assert self.backlog is not None  # noqa: S101  # else nothing keeps us from writing
         messages = self.wire.take(self.size)
         if messages:
-            left = await self.backlog.store(messages)
-            if not left:
-                return True
-            self.wire.put_back(left)
+            self._busy += 1
+            try:
+                if await self._store(self.backlog, messages):
+                    return True
+            finally:
+                self._busy -= 1
             await self._wait(self.clock.monotonic() + DISK_RETRY)
-        elif not self._stopping:
-            await self._wait(None)
-        return not self._stopping or (not messages and self.wire.depth > 0)
+            return not self._stopping
+        if self._stopping:
+            return False
+        await self._wait(None)
+        return True
 
     async def _drain(self, pause: int) -> None:
         """Write the backlog, oldest first, until it is empty."""
@@ -337,17 +417,22 @@ class SinkRunner:
         assert backlog is not None  # noqa: S101  # only started where there is one
         tries = 0
         while not self._stopping:
-            if pause:
-                await self.clock.sleep(pause)
+            await self._rest_for(pause)
             try:
-                messages = backlog.read(self.size)
+                if backlog.open >= MOST_OPEN:
+                    await self._settled_or_halted(backlog)
+                messages = [] if self._stopping else backlog.read(self.size)
             except (SpoolBroken, OSError) as err:
                 self._status("failed", f"the store on disk cannot be read: {err}")
                 pause = DISK_RETRY
                 continue
+            pause = 0
             if not messages:
-                self._away_since = 0
-                break
+                if not backlog.open:
+                    self._away_since = 0
+                    break
+                await self._settled_or_halted(backlog)
+                continue
             try:
                 await self._write(messages)
             except _Away as away:
@@ -355,23 +440,43 @@ class SinkRunner:
                 self.retries += 1
                 self._status(away.cause.state, away.cause.what)
                 pause = self._pause(tries, away.cause)
-                await backlog.done(self._done_of(messages, away))
-                continue
-            await backlog.done(len(messages))
-            pause = tries = 0
+                self._keep_or_give_up(backlog, away)
+            else:
+                tries = 0
+            await backlog.flush()
             await asyncio.sleep(0)  # what came meanwhile is stored between two batches
         self._wake.set()
 
-    def _done_of(self, messages: list[Message], away: _Away) -> int:
-        """How many messages of a drained batch are done with, its far side having gone away."""
+    async def _rest_for(self, pause: int) -> None:
+        """Wait, but not longer than until `stop`."""
+        if not pause:
+            return
+        timer = self.clock.call_at(self.clock.monotonic() + pause, self._halt.set)
+        try:
+            await self._halt.wait()
+        finally:
+            timer.cancel()
+        if not self._stopping:
+            self._halt.clear()
+
+    async def _settled_or_halted(self, backlog: Backlog) -> None:
+        """Wait for what was read and is still open: on its way to the quarantine, or answered."""
+        waits = [asyncio.ensure_future(w) for w in (backlog.settled(), self._halt.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _keep_or_give_up(self, backlog: Backlog, away: _Away) -> None:
+        """What was not written is read again, unless it was tried for long enough."""
         give_up, since = self.retry.give_up, self._away_since
         if give_up and since and self.clock.monotonic() - since > give_up:
             for message in away.rest:
                 self.step.fail(message, NodeError(away.cause.what, slug="gave-up"))
             self.region.run()
-            return len(messages)
-        first = away.rest[0]
-        return next(index for index, message in enumerate(messages) if message is first)
+        else:
+            backlog.give_back(away.rest)
 
 
 def _rest(batch: list[Message], parts: list[tuple[list[Message], list[Any]]]) -> list[Message]:

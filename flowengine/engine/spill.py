@@ -9,12 +9,10 @@ the spool's own, and its record is given up when that settles. So it survives a 
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from flowengine.clock import Clock
 from flowengine.engine.backlog import DISK_RETRY, Backlog
-from flowengine.engine.delivery import Intake
-from flowengine.engine.wire import CAPACITY, Wire
+from flowengine.engine.wire import CAPACITY, WhenFull, Wire
 from flowengine.message import Message
 
 
@@ -32,7 +30,6 @@ class SpillWire(Wire):
     ) -> None:
         super().__init__(clock, capacity=capacity, max_bytes=max_bytes, on_data=on_data)
         self.backlog = backlog
-        self._intake = Intake()
         self._unread = backlog.depth
         self._waiting: list[Message] = []
         self._task: asyncio.Task[None] | None = None
@@ -65,17 +62,17 @@ class SpillWire(Wire):
 
     async def _spill(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            left = await self.backlog.store(batch)
+            batch = self._waiting
+            self._waiting = left = self.backlog.append(batch)
             self._unread += len(batch) - len(left)
+            if self._unread:
+                self.on_data()
+            await self.backlog.synced()
             if left:
-                self._waiting = left + self._waiting
                 await self.clock.sleep(DISK_RETRY)
             elif self.blocked:
                 self.blocked = False
                 self.on_level(self)
-            if self._unread:
-                self.on_data()
 
     def take(self, limit: int) -> list[Message]:
         """The oldest messages: those in memory came before those on disk."""
@@ -83,10 +80,19 @@ class SpillWire(Wire):
             return super().take(limit)
         if not self._unread:
             return []
-        messages, upto = self.backlog.read_on(limit)
+        messages = self.backlog.read(limit)
         self._unread = max(0, self._unread - len(messages)) if messages else 0
-        self._intake.let_in(messages, partial(self.backlog.commit, upto))
         return messages
+
+    def take_all(self) -> list[Message]:
+        """Remove and return everything that waits, what is not on disk yet at the end."""
+        taken = super().take_all() + self._waiting
+        self._waiting = []
+        return taken
+
+    def bound_anew(self, capacity: int, max_bytes: int, when_full: WhenFull) -> None:
+        """Take other bounds; what is above them in memory stays there."""
+        self.capacity, self.max_bytes = capacity, max_bytes
 
     async def flush(self) -> None:
         """Wait until what comes to the disk is there."""

@@ -4,7 +4,8 @@ The engine owns it. Entries that changed since the last checkpoint are encoded o
 written by the store; once they are on disk, receipts that the node holds are secured.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from heapq import nsmallest
 from typing import Generic, TypeVar
 
 import msgspec
@@ -29,7 +30,10 @@ class Entries(Generic[S]):
         self.max_keys = max_keys
         self.dirty: set[str] = set()
         self.gone: set[str] = set()
-        self.overflowed = 0
+        self.unsaved: dict[str, str] = {}
+        """Keys whose state the last checkpoint could not encode, and why."""
+        self.on_forget: Callable[[list[str]], None] = lambda _keys: None
+        """Called with keys whose state is forgotten, whatever it held."""
         self._entries: dict[str, tuple[S, list[int]]] = {}
         self._encoder = packer()
         self._decoder = unpacker(state)
@@ -42,7 +46,7 @@ class Entries(Generic[S]):
         entry = self._entries.get(key)
         if entry is None:
             if len(self._entries) >= self.max_keys:
-                self._forget_oldest()
+                self._forget_oldest()  # a hundredth at once: each search looks at all of them
             entry = self._entries[key] = (self.state(), [now])
             self.gone.discard(key)
         else:
@@ -70,26 +74,51 @@ class Entries(Generic[S]):
             self.dirty.discard(key)
             self.gone.add(key)
 
-    def forget_idle(self, before: int) -> int:
-        """Drop every state that was last touched before monotonic `before`; returns how many."""
-        idle = [key for key, (_, touched) in self._entries.items() if touched[0] < before]
-        for key in idle:
-            self.forget(key)
+    def forget_idle(self, before: int, waiting: Collection[str] = ()) -> int:
+        """Drop every state that was last touched before monotonic `before`; returns how many.
+
+        Those of keys in `waiting` are not idle: something will still come of them.
+        """
+        idle = [
+            key
+            for key, (_, touched) in self._entries.items()
+            if touched[0] < before and key not in waiting
+        ]
+        self._forget(idle)
         return len(idle)
 
     def _forget_oldest(self) -> None:
-        oldest = min(self._entries, key=lambda key: self._entries[key][1][0])
-        self.forget(oldest)
-        self.overflowed += 1
+        number = max(1, self.max_keys // 100)
+        self._forget(nsmallest(number, self._entries, key=lambda key: self._entries[key][1][0]))
+
+    def _forget(self, keys: list[str]) -> None:
+        for key in keys:
+            self.forget(key)
+        if keys:
+            self.on_forget(keys)
+
+    def is_unsaved(self, name: str) -> bool:
+        """Whether what is kept under `name` (a key, or a key, NUL and more) is not on disk."""
+        unsaved = self.unsaved
+        return bool(unsaved) and (name in unsaved or name.rpartition("\0")[0] in unsaved)
 
     def checkpoint(self) -> tuple[list[tuple[str, bytes]], list[str]]:
-        """What changed since the last call: encoded states, and keys that are gone."""
-        encode = self._encoder.encode
-        changed = [
-            (key, encode(self._entries[key][0])) for key in self.dirty if key in self._entries
-        ]
+        """What changed since the last call: encoded states, and keys that are gone.
+
+        A state that cannot be encoded is `unsaved`, stays as it is and is tried again.
+        """
+        encode, entries = self._encoder.encode, self._entries
+        changed: list[tuple[str, bytes]] = []
+        unsaved: dict[str, str] = {}
+        for key in self.dirty:
+            if key in entries:
+                try:
+                    changed.append((key, encode(entries[key][0])))
+                except (TypeError, ValueError, OverflowError) as err:
+                    unsaved[key] = str(err)
         gone = list(self.gone)
-        self.dirty.clear()
+        self.unsaved = unsaved
+        self.dirty = set(unsaved)
         self.gone.clear()
         return changed, gone
 
@@ -107,7 +136,7 @@ class Entries(Generic[S]):
                 else:
                     old = msgspec.msgpack.decode(encoded)
                     state = msgspec.convert(self.state.migrate(old, version), self.state)
-            except (msgspec.MsgspecError, ValueError, TypeError) as err:
-                lost(key, str(err))
+            except Exception as err:  # noqa: BLE001  # a `migrate` may fail in any way
+                lost(key, f"{type(err).__name__}: {err}")
                 continue
             self._entries[key] = (state, [now])

@@ -64,19 +64,26 @@ class Wire:
 
     def put(self, messages: list[Message]) -> None:
         """Add messages; when full, do as the policy says."""
-        if self._puts % _SAMPLE_EVERY == 0 and messages:
-            self._message_bytes = estimate_bytes(messages[0])
-        self._puts += 1
+        self._sample(messages)
         if self.when_full != "block":
             messages = self._make_room(messages)
         if not messages:
             return
-        self._chunks.append((self.clock.monotonic(), messages))
-        self.depth += len(messages)
+        self.hold(messages)
         if self.when_full == "block" and not self.blocked and self.is_full:
             self.blocked = True
             self.on_level(self)
         self.on_data()
+
+    def hold(self, messages: list[Message]) -> None:
+        """Keep messages in memory, whatever the bounds."""
+        self._chunks.append((self.clock.monotonic(), messages))
+        self.depth += len(messages)
+
+    def _sample(self, messages: list[Message]) -> None:
+        if self._puts % _SAMPLE_EVERY == 0 and messages:
+            self._message_bytes = estimate_bytes(messages[0])
+        self._puts += 1
 
     def take(self, limit: int) -> list[Message]:
         """Remove and return at most `limit` messages, oldest first."""
@@ -97,6 +104,18 @@ class Wire:
             self.blocked = False
             self.on_level(self)
         return taken
+
+    def take_all(self) -> list[Message]:
+        """Remove and return everything that waits, oldest first."""
+        taken: list[Message] = []
+        while messages := self.take(CAPACITY):
+            taken += messages
+        return taken
+
+    def bound_anew(self, capacity: int, max_bytes: int, when_full: WhenFull) -> None:
+        """Take other settings; what waits stays. The caller then tells the feeders anew."""
+        self.capacity, self.max_bytes, self.when_full = capacity, max_bytes, when_full
+        self.blocked = when_full == "block" and self.is_full
 
     def put_back(self, messages: list[Message]) -> None:
         """Return messages that were taken but not handled to the front."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowengine.clock import SECOND
+from flowengine.engine.delivery import SPOOLED
 from flowengine.errors import FindingsError
 from tests.engine.rigs import BINS, TAPS, Rig
 
@@ -257,6 +258,39 @@ def test_a_full_wire_pauses_the_source_and_loses_nothing(
         assert BINS["out"].got == list(range(sent)) == tap.acks
 
     play(tmp_path, story)
+
+
+def test_r24_a_queue_that_spills_takes_everything_and_keeps_it_over_a_restart(
+    tmp_path: Path,
+) -> None:
+    nodes = {
+        "in": "tap",
+        "q": {"type": "queue", "config": {"capacity": 10, "when_full": "spill"}},
+        "out": "bin",
+    }
+    on_disk: list[int] = []
+
+    async def first(rig: Rig) -> None:
+        await rig.deploy(nodes, ["in -> q", "q -> out"])
+        BINS["out"].hangs = asyncio.Event()
+        for start in range(0, 30_000, 500):
+            TAPS["in"].turn(*range(start, start + 500))
+            await rig.settle()
+        assert not TAPS["in"].is_paused
+        assert TAPS["in"].acks == []  # in order of receipt, and the first is in memory
+        assert BINS["out"].got == []
+        on_disk.append(rig.engine.flows["test"].intakes["in"].fates[SPOOLED])
+
+    async def second(rig: Rig) -> None:
+        await rig.deploy(nodes, ["in -> q", "q -> out"])
+        for _ in range(50):
+            await rig.pass_time(SECOND)
+        got = BINS["out"].got
+        assert got == sorted(set(got))
+        assert len(got) == on_disk[0]  # what was in memory was not settled: it comes again
+
+    play(tmp_path, first)
+    play(tmp_path, second)
 
 
 def test_r41_a_wire_with_a_capacity_is_a_boundary_that_drops_as_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The MQTT nodes let each message in once, acknowledge it late and send what they are told."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -108,9 +109,20 @@ def left(bench: NodeBench) -> list[Any]:
 
 def test_r11_the_defaults_keep_the_session(site: Site) -> None:
     options = site.link.options
-    assert options.client_id == "flowengine-0a1b2c3d-node"
+    assert re.fullmatch("flowengine-[0-9a-f]{8}-node", options.client_id)
     assert (options.port, options.keepalive, options.session_expiry) == (1883, 60, 86_400)
     assert (options.clean_start, options.receive_maximum, options.protocol) == (False, 1000, "auto")
+
+
+def test_r11_the_client_id_stays_and_is_the_flow_s_own(site: Site) -> None:
+    ids = []
+    for flow in ("bench", "other", "bench"):
+        site.bench.context.flow = flow
+        broker = Broker(site.broker.config, site.bench.context)
+        asyncio.run(broker.open())
+        ids.append(site.links[-1].options.client_id)
+    assert ids[0] == ids[2] == site.links[0].options.client_id
+    assert ids[1] != ids[0]
 
 
 def test_r11_with_tls_the_port_is_8883_and_the_broker_is_checked(
@@ -284,6 +296,18 @@ def test_a_source_that_goes_leaves_only_what_nobody_else_wants(site: Site) -> No
     site.source(topic="a")
     one.close()
     assert site.link.unsubscribed == ["b"]
+
+
+def test_a_held_broker_keeps_its_subscriptions_and_lets_nothing_in(site: Site) -> None:
+    one = site.source(topic=["a", "b"])
+    site.broker.hold()
+    assert site.link.is_paused
+    one.close()
+    assert site.link.unsubscribed == []
+    site.source(topic="a")
+    site.broker.release()
+    assert site.link.unsubscribed == ["b"]
+    assert not site.link.is_paused
 
 
 def test_the_window_follows_the_protocol(site: Site) -> None:

@@ -1,0 +1,36 @@
+"""W1: what one node costs a message, from chains of one and of ten nodes fed 100 at a time.
+
+The slope between the two lengths leaves out what the ends cost. In a mixed chain the nodes take
+turns: a change, a switch, a user's function (here: an expression).
+"""
+
+from pathlib import Path
+
+from tests.bench import engine_under_test as ours
+from tests.bench.peer import Peer
+from tests.bench.table import Results
+
+BARS = {"change": 0.13, "switch": 0.13, "rule": None, "mix": 0.25}
+"""µs a hop. A `rule` is the peer's switch written as an expression, which has no bar of its own."""
+SHORT, LONG = 1, 10
+
+
+def measure(results: Results, work: Path, peer: Peer | None, *, quick: bool) -> None:
+    """One round: every kind, ours and the peer's in turn."""
+    number = 30_000 if quick else 100_000
+    for kind, bar in BARS.items():
+        lengths = (SHORT, LONG)
+        mine = {n: min(ours.chain(kind, n, 3 * number // n, work)) for n in lengths}
+        theirs = {n: min(peer.chain(kind, n, number // n)) for n in lengths} if peer else None
+        results.note(
+            f"W1 hop, {kind}",
+            "us CPU",
+            bar,
+            _slope(mine),
+            None if theirs is None else _slope(theirs),
+        )
+
+
+def _slope(spent: dict[int, float]) -> float:
+    """µs a hop, from ns a message at both lengths."""
+    return (spent[LONG] - spent[SHORT]) / (LONG - SHORT) / 1000

@@ -1,0 +1,546 @@
+"""A simulated world around a real engine: brokers, far sides, disks and time, all from one seed.
+
+World ---publishes--> [ engine: a random flow, a told clock ] --commits--> far sides of the world
+  ^----acknowledges----/        |  spools on simulated disks, state.db as SQLite committed it
+                                '- deployed anew, stopped, killed at any turn of its loop
+
+The world behaves like an MQTT broker: what was not acknowledged comes again to the next engine. In
+the end everything is healed, time passes, and what arrived is held against the flow's model.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import shutil
+import sqlite3
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from flowengine import Message
+from flowengine.clock import SECOND, ToldClock
+from flowengine.engine import delivery, flowrun
+from flowengine.engine.delivery import (
+    DROPPED,
+    FATES,
+    FILTERED,
+    QUARANTINED,
+    SPOOLED,
+    SourceReceipt,
+)
+from flowengine.engine.folder import DataFolder
+from flowengine.engine.plan import Plan, make_plan
+from flowengine.engine.runtime import Engine
+from flowengine.engine.spool import Spool
+from flowengine.errors import NodeError
+from flowengine.flow import parse_flow
+from flowengine.json_lines import to_lines
+from flowengine.references import resolve
+from tests.engine.simulation_flows import OUTSIDE, FlowMaker, In, SimFlow, SimulationRegistry
+from tests.engine.test_spool import FOLDER, SimDisk
+
+ROUNDS = 3000
+RECENT = 4 * SECOND
+"""How long before a crash what was done may still be done again: a checkpoint, a cursor's write."""
+
+
+class Broken(AssertionError):
+    """The promise was broken; the message names the seed."""
+
+
+class CheckedReceipt(SourceReceipt, gc=False):
+    """A receipt that does not let itself be settled twice."""
+
+    def settle(self, fate: int) -> None:
+        """One part has met its fate; there must be one."""
+        if self.parts < 1 or self.insecure < 1:
+            raise Broken(f"a receipt is settled once too often: {self.parts}, {self.insecure}")
+        super().settle(fate)
+
+    def secure(self) -> Any:
+        """One part is safe on disk; there must be one."""
+        if self.parts < 1 or self.insecure < 1:
+            raise Broken(f"a receipt is secured once too often: {self.parts}, {self.insecure}")
+        return super().secure()
+
+
+class LaterExecutor(Executor):
+    """Runs calls in the event loop a few turns later, as a thread's answer comes later."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.is_dead = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Run soon."""
+        future: Future[Any] = Future()
+        self._in(self.chance.randrange(8), future, partial(fn, *args, **kwargs))
+        return future
+
+    def _in(self, turns: int, future: "Future[Any]", call: Callable[[], Any]) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._in, turns - 1, future, call)
+            return
+        if self.is_dead or not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(call())
+        except Exception as err:  # noqa: BLE001  # as an executor does
+            future.set_exception(err)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Nothing to end."""
+
+
+class Topic:
+    """What the broker holds for one source."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[int] = deque()
+        self.unacknowledged: deque[int] = deque()
+
+    def again(self) -> None:
+        """The client is new: what it did not acknowledge comes again, first."""
+        self.waiting.extendleft(reversed(self.unacknowledged))
+        self.unacknowledged.clear()
+
+
+class World:
+    """Everything outside of the engine, and the engine of the moment."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.seed = seed
+        self.chance = random.Random(seed)  # noqa: S311  # decides what happens in a test
+        self.maker = FlowMaker(self.chance)
+        self.base = self.maker.make()
+        self.flow = self.base
+        self.flows = [self.flow]
+        self.folder = folder
+        self.runs = 0
+        self.clock = ToldClock(seed=seed)
+        self.topics: dict[str, Topic] = defaultdict(Topic)
+        self.sources: dict[str, In] = {}
+        self.modes: dict[str, str] = {}
+        self.got: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.disks: dict[str, SimDisk] = {}
+        self.let_in_at: dict[int, tuple[int, int]] = {}
+        self.owner: dict[int, str] = {}
+        self.acknowledged: set[int] = set()
+        self.receipts: dict[int, SourceReceipt] = {}
+        self.ends: list[tuple[int, set[int], bool]] = []
+        """Of each engine: when it ended, what was unacknowledged then, whether it was killed."""
+        self.number = 0
+        self.log: list[str] = []
+        self.is_store_broken = False
+        self.engine: Engine
+        self.threads: LaterExecutor
+
+    # -- what the nodes see
+
+    def mode(self, sink: str) -> str:
+        """How a far side is."""
+        return self.modes.get(sink, "up")
+
+    def write(self, sink: str, messages: list[Message]) -> None:
+        """A far side commits."""
+        now = self.clock.now()
+        self.got[sink] += [(number, now) for m in messages for number in m.payload["ids"]]
+
+    def opened(self, source: In) -> None:
+        """A source takes the place of its former self."""
+        self.sources[source.context.node] = source
+
+    # -- sources
+
+    def publish(self, name: str, number: int) -> None:
+        """Devices publish."""
+        for _ in range(number):
+            self.number += 1
+            self.owner[self.number] = name
+            self.topics[name].waiting.append(self.number)
+
+    def turn(self, name: str) -> None:
+        """The broker sends what the source takes: a few messages a read."""
+        source, topic = self.sources.get(name), self.topics[name]
+        while source is not None and source.is_open and topic.waiting and not source.is_paused:
+            room = (source.window or 10**9) - len(topic.unacknowledged)
+            ids = [
+                topic.waiting.popleft()
+                for _ in range(min(room, len(topic.waiting), self.chance.randint(1, 5)))
+            ]
+            if not ids:
+                return
+            topic.unacknowledged.extend(ids)
+            self._let_in(source, ids)
+
+    def _let_in(self, source: In, ids: list[int]) -> None:
+        messages: list[Message] = []
+        failed: list[tuple[Message, Exception]] = []
+        now = self.clock.now()
+        for number in ids:
+            self.let_in_at.setdefault(number, (now, len(self.flows) - 1))
+            message = Message({"ids": [number]}, "t", now, f"k{number % 3}")
+            if number % 10 == source.config.garbled:
+                failed.append((message, NodeError("garbled", slug="not-json")))
+            else:
+                messages.append(message)
+        source.emit(list(messages), partial(self._acknowledge, source.context.node, ids, self.runs),
+                    failed)
+        for message in [*messages, *(m for m, _ in failed)]:
+            receipt: Any = message.receipt
+            self.receipts[message.payload["ids"][0]] = receipt
+
+    def _acknowledge(self, name: str, ids: list[int], run: int) -> None:
+        if run != self.runs:
+            return
+        topic = self.topics[name]
+        for number in ids:
+            if topic.unacknowledged.popleft() != number:
+                raise Broken(f"{number} is acknowledged out of turn")
+            self.acknowledged.add(number)
+
+    # -- the engine
+
+    def spool(self, folder: Path, **settings: Any) -> Spool:
+        """A spool on a simulated disk."""
+        disk = self.disks.setdefault(f"{folder.parent.name}/{folder.name}", SimDisk())
+        return Spool(FOLDER, disk=disk, segment_bytes=700, **settings)
+
+    @property
+    def data(self) -> Path:
+        """The data folder of this life of the box."""
+        return self.folder / f"life-{self.runs}"
+
+    async def start(self) -> None:
+        """Start an engine over the data folder, and deploy the flow."""
+        OUTSIDE[:] = [self]
+        self.sources.clear()
+        self.receipts.clear()
+        for topic in self.topics.values():
+            topic.again()
+        self.threads = LaterExecutor(self.chance)
+        self.engine = Engine(DataFolder(self.data), self.clock)
+        self.engine.around.disk = self.threads
+        store: Any = self.engine.folder.store
+        store._thread = self.threads
+        store._db.execute("pragma synchronous=off")
+        transact = store._transact
+
+        def maybe(call: Any) -> Any:
+            if self.is_store_broken:
+                raise sqlite3.OperationalError("database or disk is full")
+            return transact(call)
+
+        store._transact = maybe
+        self.engine.start()
+        await self.beside(self.engine.deploy(plan_of(self.flow)))
+
+    async def beside(self, what: Any) -> None:
+        """Wait for something while told time goes by slowly."""
+        task = asyncio.ensure_future(what)
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+            if task.done():
+                break
+            loop: Any = asyncio.get_running_loop()
+            if not loop._ready:
+                self.clock.step(self.clock.monotonic() + SECOND // 20)
+                await asyncio.sleep(0.0005)
+        await asyncio.wait_for(task, 20)
+
+    async def settle(self) -> None:
+        """Let every task go as far as it can without time going by."""
+        loop: Any = asyncio.get_running_loop()
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+            if not loop._ready:
+                return
+        raise Broken("the engine does not come to rest: it works without end at one moment")
+
+    async def pass_time(self, duration: int) -> None:
+        """Let told time pass, timer by timer, sources being fed."""
+        until = self.clock.monotonic() + duration
+        await self.settle()
+        while self.clock.step(until):
+            await self.settle()
+            for name in self.sources:
+                self.turn(name)
+        await self.settle()
+
+    async def deploy(self, flow: SimFlow) -> None:
+        """Deploy a changed flow."""
+        self.flow = flow
+        self.flows.append(flow)
+        for name in [name for name in self.sources if name not in flow.nodes]:
+            del self.sources[name]
+        await self.beside(self.engine.deploy(plan_of(flow)))
+
+    async def stop(self) -> None:
+        """Stop the engine as SIGTERM does, and start the next on the same folder."""
+        is_well = not self.is_store_broken and all(
+            self.mode(name) == "up" for name in self.flow.sinks()
+        )
+        is_well = is_well and all(disk.free and not disk.is_dead for disk in self.disks.values())
+        if is_well:
+            await self.pass_time(2 * SECOND)  # a sink may not have noticed yet
+            is_well = not any(
+                running.runner is not None and running.runner.is_away
+                for running in self.engine.flows["sim"].nodes.values()
+            )
+        await self.beside(self.engine.stop())
+        open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
+        if is_well and open_ones:
+            raise Broken(f"a clean stop left {sorted(open_ones)[:9]} unacknowledged")
+        self.ends.append((self.clock.now(), open_ones, False))
+        self.new_life(self.data, clean=True)
+
+    async def crash(self) -> None:
+        """Kill the engine at this turn of its loop: only what is on disk is left."""
+        old, disks = self.data, self.disks
+        open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
+        self.ends.append((self.clock.now(), open_ones, True))
+        self.disks = {name: disk.crash(self.chance) for name, disk in disks.items()}
+        for disk in disks.values():
+            disk.is_dead = True
+        self.threads.is_dead = True
+        self.new_life(old, clean=False)
+        OUTSIDE.clear()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        folder: Any = self.engine.folder
+        folder.store._db.close()
+        os.close(folder._lock)
+        shutil.rmtree(old)
+
+    def new_life(self, old: Path, *, clean: bool) -> None:
+        """A new data folder with what is durable of the old one, and a clock that begins anew."""
+        self.runs += 1
+        if clean:
+            os.rename(old, self.data)
+        else:
+            self.data.mkdir()
+            for name in ("state.db", "state.db-wal"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copy(old / name, self.data / name)
+        for disk in self.disks.values():
+            disk.fault, disk.free = lambda _op, _path: None, 10**9
+        self.is_store_broken = False
+        self.clock = ToldClock(start=self.clock.now(), seed=self.seed + self.runs)
+
+    # -- the story
+
+    async def play(self, steps: int) -> None:
+        """A random story, a good end, and the judgement."""
+        await self.start()
+        for _ in range(steps):
+            await self._step()
+        await self._heal()
+        self._judge()
+        await self.beside(self.engine.stop())
+
+    async def _step(self) -> None:
+        chance = self.chance
+        for name in self.flow.names("sim.in"):
+            if chance.random() < 0.7:
+                self.publish(name, chance.choice([1, 2, 4, 12]))
+                self.turn(name)
+        kind = chance.choices(
+            ["turns", "moment", "time", "far side", "deploy", "prune", "stop", "crash", "disk",
+             "store"],
+            [6, 8, 3, 5, 1.5, 0.4, 0.6, 1.2, 0.7, 0.5],
+        )[0]
+        self.log.append(kind)
+        if kind == "turns":
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+        elif kind == "moment":
+            await self.pass_time(chance.randrange(3 * SECOND))
+        elif kind == "time":
+            await self.pass_time(chance.choice([8, 30]) * SECOND)
+        elif kind == "far side":
+            sinks = self.flow.sinks()
+            if sinks:
+                mode = chance.choice(["up", "up", "away", "hang"])
+                self.modes[chance.choice(sinks)] = mode
+        elif kind == "deploy":
+            await self.deploy(self.maker.change(self.flow))
+        elif kind == "prune":
+            await self.deploy(
+                self.maker.prune(self.flow) if chance.random() < 0.6 else self.base
+            )
+        elif kind == "stop":
+            await self.stop()
+            await self.start()
+        elif kind == "crash":
+            await self.crash()
+            await self.start()
+        else:
+            self._disturb(kind)
+
+    def _disturb(self, kind: str) -> None:
+        chance = self.chance
+        if kind == "store":
+            self.is_store_broken = not self.is_store_broken
+            return
+        for disk in self.disks.values():
+            trouble = chance.choice(["full", "fsync", "none", "none"])
+            disk.free = 0 if trouble == "full" else 10**9
+            broken = OSError(5, "Input/output error")
+            disk.fault = lambda op, _path, bad=trouble == "fsync": (
+                broken if bad and op == "fsync" else None
+            )
+
+    async def _heal(self) -> None:
+        """Everything is well again, and much time passes."""
+        self.modes.clear()
+        self.is_store_broken = False
+        for disk in self.disks.values():
+            disk.fault, disk.free = lambda _op, _path: None, 10**9
+        for _ in range(40):
+            await self.pass_time(15 * SECOND)
+            for name in self.sources:
+                self.turn(name)
+            if not any(t.waiting or t.unacknowledged for t in self.topics.values()):
+                break
+        await self.pass_time(120 * SECOND)
+
+    # -- the judgement
+
+    def _judge(self) -> None:
+        places = {**self.got, "quarantine": self._quarantined()}
+        alive = set(self.flow.names("sim.in"))
+        for name in alive:
+            topic = self.topics[name]
+            if topic.waiting or topic.unacknowledged:
+                raise Broken(f"{name} stands still: {list(topic.unacknowledged)[:9]} are open")
+        self._judge_ledger()
+        for number, (_, version) in self.let_in_at.items():
+            if number in self.acknowledged:
+                self._judge_number(number, version, places)
+        self._judge_order()
+
+    def _judge_number(
+        self, number: int, version: int, places: dict[str, list[tuple[int, int]]]
+    ) -> None:
+        source = self.owner[number]
+        must: Counter[str] | None = None
+        may: Counter[str] = Counter()
+        for flow in self.flows[version:]:
+            if source not in flow.nodes:
+                must = Counter()
+                continue
+            owed, possible = flow.owed(source, number)
+            must = owed if must is None else must & owed
+            may |= possible
+        for place, needed in (must or Counter()).items():
+            times = sum(1 for n, _ in places.get(place, ()) if n == number)
+            if times < needed:
+                raise Broken(f"{number} is lost: it came {times} of {needed} times to {place}")
+        for place, arrived in places.items():
+            when = [at for n, at in arrived if n == number]
+            if when and place not in may:
+                raise Broken(f"{number} came to {place}, where it does not belong")
+            if len(when) > may[place] and not self._is_excused(number, min(when)):
+                raise Broken(f"{number} came {len(when)} times to {place}")
+
+    def _is_excused(self, number: int, first: int) -> bool:
+        """Whether the end of an engine may have repeated a message."""
+        let_in, _ = self.let_in_at[number]
+        return any(
+            number in open_ones or (was_killed and let_in <= at and first >= at - RECENT)
+            for at, open_ones, was_killed in self.ends
+        )
+
+    def _judge_ledger(self) -> None:
+        flow = self.engine.flows["sim"]
+        for name, intake in flow.intakes.items():
+            if intake.in_flight or intake.unacknowledged:
+                raise Broken(
+                    f"{name}: {intake.in_flight} in flight, {intake.unacknowledged} unacknowledged"
+                )
+            if sum(intake.fates) != intake.received:
+                raise Broken(f"{name}: {intake.received} received, {intake.fates} accounted for")
+        held = {n: r.step.held for n, r in flow.nodes.items() if r.step and r.step.held}
+        if held:
+            raise Broken(f"receipts are held for ever: {held}")
+        for number, receipt in self.receipts.items():
+            if receipt.parts or receipt.insecure:
+                raise Broken(f"{number} is open: {receipt.parts} parts, {receipt.insecure}")
+            self._judge_fate(number, receipt.fate)
+
+    def _judge_fate(self, number: int, fate: int) -> None:
+        """Where nothing ended and nothing was changed, the fate says what became of a message."""
+        if self.ends or len(self.flows) > 1:
+            return
+        came = any(n == number for got in self.got.values() for n, _ in got)
+        is_aside = any(n == number for n, _ in self._quarantined())
+        if is_aside and fate not in {QUARANTINED, SPOOLED}:
+            raise Broken(f"{number} is in quarantine and counts as {FATES[fate]}")
+        if not came and not is_aside and fate not in {FILTERED, DROPPED, SPOOLED}:
+            raise Broken(f"{number} came nowhere and counts as {FATES[fate]}")
+
+    def _quarantined(self) -> list[tuple[int, int]]:
+        rows = self.engine.folder.store.select(
+            "select time, json_extract(message, '$.payload.ids') from quarantine order by id"
+        )
+        return [(number, time) for time, ids in rows for number in map(int, ids[1:-1].split(","))]
+
+    def _judge_order(self) -> None:
+        in_order = set.intersection(*(flow.ordered() for flow in self.flows))
+        for place in in_order & set(self.got):
+            newest: dict[tuple[str, int], int] = {}
+            seen: set[int] = set()
+            for number, _ in self.got[place]:
+                line = (self.owner[number], number % 3)
+                if number not in seen and number < newest.get(line, 0):
+                    raise Broken(f"{number} came to {place} behind {newest[line]}")
+                seen.add(number)
+                newest[line] = max(newest.get(line, 0), number)
+
+
+def plan_of(flow: SimFlow) -> Plan:
+    """A plan of a simulated flow."""
+    text = to_lines({"format": 1, "nodes": flow.nodes, "wires": flow.file_wires()})
+    read, findings = parse_flow(text, flow_id="sim")
+    if read is None or findings:
+        raise AssertionError(findings)
+    return make_plan(
+        read, resolve(read, params={}, env={}, secrets=lambda _name: None), SimulationRegistry()
+    )
+
+
+@contextlib.contextmanager
+def _in_place_of_the_real(world: World) -> Iterator[None]:
+    """Simulated disks, checked receipts, short waits."""
+    with (
+        patch.object(flowrun, "Spool", world.spool),
+        patch.object(delivery, "SourceReceipt", CheckedReceipt),
+        patch.object(flowrun, "WRITE_OUT", 0.05),
+        patch.object(flowrun, "CLOSE_WITHIN", 0.05),
+        patch.object(flowrun, "OPEN_WITHIN", 0.05),
+    ):
+        yield
+
+
+def run(seed: int, folder: Path, steps: int = 40) -> World:
+    """Play one seed; raises Broken with what went wrong."""
+    world = World(seed, folder)
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with _in_place_of_the_real(world):
+            asyncio.run(world.play(steps))
+    except Exception as err:
+        raise Broken(f"seed {seed}: {type(err).__name__}: {err}") from err
+    finally:
+        logging.disable(level)
+        shutil.rmtree(folder, ignore_errors=True)
+    return world

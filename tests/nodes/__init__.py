@@ -1,0 +1,1 @@
+"""Tests: the promises of flowengine, one module a promise."""
