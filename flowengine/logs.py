@@ -6,10 +6,20 @@ flow, node, what, mend and facts.
 
 import json
 import logging
+import re
 import sys
 from typing import Any
 
 from flowengine.message import rfc3339
+
+# C0 but the line end, DEL, C1, and what turns the direction of writing: what a device sends must
+# not reach a terminal as a command to it.
+_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str) -> str:
+    """Text with its control characters escaped, lines kept."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class JsonLines(logging.Formatter):
@@ -39,11 +49,13 @@ class TextLines(logging.Formatter):
         place = "/".join(str(facts.pop(k)) for k in ("flow", "node") if facts.get(k))
         mend = facts.pop("mend", None)
         clock = self.formatTime(record, "%H:%M:%S")
-        line = f"{clock} {record.levelname:<7} {place + ': ' if place else ''}{record.getMessage()}"
+        what = shown(record.getMessage())
+        line = f"{clock} {record.levelname:<7} {place + ': ' if place else ''}{what}"
         facts.pop("state", None)
         facts.pop("slug", None)
         if facts:
-            line += " (" + ", ".join(f"{name} {value}" for name, value in facts.items()) + ")"
+            told = ", ".join(f"{name} {value}" for name, value in facts.items())
+            line += " (" + shown(told).replace("\n", "\\n") + ")"
         if mend:
             line += f"\n         {mend}"
         if record.exc_info:

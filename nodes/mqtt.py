@@ -427,6 +427,10 @@ class In(Source[InConfig]):
             else:
                 meta = self._meta_with(packet, properties)
                 content_type = properties.get("content_type")
+            if packet.too_large:
+                failed.append((Message(None, topic, at, key, meta), too_large(packet)))
+                at += 1
+                continue
             try:
                 messages.append(Message(read(packet.payload, content_type), topic, at, key, meta))
             except NodeError as err:
@@ -462,6 +466,17 @@ class In(Source[InConfig]):
         if users:
             made["properties"] = users
         return made
+
+
+def too_large(packet: Incoming) -> NodeError:
+    """The error for a message whose payload was not kept."""
+    return NodeError(
+        f"the message has {packet.too_large:,} bytes, more than can be taken in; its payload was "
+        "not kept.",
+        slug="too-large",
+        mend="Send it in parts, or by another way.",
+        path="payload",
+    )
 
 
 class OutConfig(SinkConfig):

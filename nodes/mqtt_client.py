@@ -20,12 +20,14 @@ from flowengine.nodes.mqtt_paho import Pipe, paho_client, paho_subscribe
 from flowengine.nodes.mqtt_reasons import Ending, farewell, loss, reason_text, refusal
 from flowengine.nodes.mqtt_wire import (
     CONNACK,
+    DISCONNECT,
     PUBACK,
     PUBREC,
     Outgoing,
     PacketReader,
     WireError,
     acks,
+    read_varint,
 )
 
 _LIMITS_311 = Limits(in_flight=100, in_flight_qos2=20)
@@ -68,6 +70,7 @@ class FastClient:
         self._keepalive = options.keepalive * SECOND
         self._heard = self._said = clock.monotonic()
         self._asked: int | None = None
+        self._goodbye = 0
         self._beat: Any = None
         self._is_held = self._is_over = self._is_resting = False
         self._quick, self._patience = 0, 8
@@ -167,6 +170,9 @@ class FastClient:
     def _give_to_paho(self, reader: PacketReader) -> None:
         packets, reader.others = reader.others, []
         for packet in packets:
+            if packet[0] == DISCONNECT:
+                size, body = read_varint(packet, 1)
+                self._goodbye = packet[body] if size else 0
             self._pipe.inbox += packet
             rc = self._paho.loop_read()
             if rc != mqtt.MQTT_ERR_SUCCESS and self._ending is None:
@@ -232,8 +238,10 @@ class FastClient:
 
     def _disconnected(self, _c: Any, _u: Any, flags: Any, reason: Any, props: Any) -> None:
         if flags.is_disconnect_packet_from_server:
+            # paho 2.1 reads no reason that stands without properties.
+            code = self._goodbye or (reason.value if reason is not None else 0)
             said = getattr(props, "ReasonString", "")
-            self._ending = self._ending or farewell(self._where, reason, said)
+            self._ending = self._ending or farewell(self._where, code, said)
 
     # --- writing
 
@@ -282,7 +290,7 @@ class FastClient:
         now, keepalive = self._clock.monotonic(), self._keepalive
         if self._asked is not None and self._heard > self._asked:
             self._asked = None
-        if self._asked is not None and not self._is_held and now - self._asked >= keepalive // 2:
+        if self._asked is not None and now - self._asked >= keepalive // 2:
             what = f"the broker {self._where} has stopped answering"
             self._ending = self._ending or Ending("lost", what + ".")
             self._pipe.abort()

@@ -14,6 +14,18 @@ away. MQTT 5 brokers get SUBSCRIBE at every connect all the same, as one that wa
 kept the session and lost its last subscriptions; they send retained messages only for filters new
 to them. MQTT 3.1.1 brokers would send them again, so there SUBSCRIBE is sent only for what the
 session does not have; a new process cannot know that and asks for everything.
+
+Cost, in microseconds of CPU a message (mosquitto 2.0.11 on loopback, 130 byte payloads, floods of
+100,000 in and 50,000 out, two cores, CPython 3.11; in brackets stock paho 2.2.0 in the same run):
+
+    ========  ============  =============  ============  ============
+    protocol  in, QoS 0     in, QoS 1      out, QoS 0    out, QoS 1
+    ========  ============  =============  ============  ============
+    5         1.0 (25)      1.5-2.2 (38)   0.4 (22)      1.6-4.8 (40)
+    3.1.1     1.1 (13)      1.7-5.4 (24)   0.4 (20)      2.6-4.6 (35)
+    ========  ============  =============  ============  ============
+
+The wider figures are for brokers with a window of 20 messages, where each read brings few.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ class LinkOptions:
     will: Will | None = None
     birth: Will | None = None
     max_size: int = 16_000_000
-    """Packets above are refused before they are held; MQTT 5 brokers are told, and drop them."""
+    """The payload of a message above is not held: it is told as too large, and acknowledged."""
     hold_size: int = 4_000_000
     """Bytes held while paused, before the socket is left unread."""
     connect_timeout: float = 10.0

@@ -18,8 +18,6 @@ NEEDED: tuple[str, ...] = ("_create_socket", "_mid_generate")
 
 _LINGER = 1.0
 """Seconds that a close waits for the broker's own."""
-_READ = 131_072
-"""Bytes that one read takes at most."""
 
 
 def missing_names() -> list[str]:
@@ -40,16 +38,14 @@ class PipeUser(Protocol):
         """The transport is gone."""
 
 
-class Pipe(asyncio.BufferedProtocol):
+class Pipe(asyncio.Protocol):
     """A transport that looks like a socket to paho.
 
-    What paho sends goes to the transport; what paho reads was put into `inbox` for it. Reads go
-    into one buffer: a plain protocol makes one of 256 kB for each, 20 us that most reads waste.
+    What paho sends goes to the transport; what paho reads was put into `inbox` for it.
     """
 
     def __init__(self, user: PipeUser) -> None:
         self.inbox = bytearray()
-        self._buffer = memoryview(bytearray(_READ))
         self._user = user
         self._transport: asyncio.Transport | None = None
         self._is_full = self._is_closing = False
@@ -63,14 +59,10 @@ class Pipe(asyncio.BufferedProtocol):
         # `resume_writing` then means that everything has reached the socket.
         self._transport.set_write_buffer_limits(high=0)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Pass on what one read gave."""
         if not self._is_closing:
-            self._user.received(bytes(self._buffer[:nbytes]))
+            self._user.received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass on the end."""
@@ -193,8 +185,7 @@ def paho_client(
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no types here
     properties.SessionExpiryInterval = options.session_expiry
     properties.ReceiveMaximum = options.receive_maximum
-    # The packet's type and length bytes come on top of what max_size counts.
-    properties.MaximumPacketSize = min(options.max_size + 5, 268_435_455)
+    # No MaximumPacketSize: above it the broker would drop messages without a word to anyone.
     client.connect_async(
         options.host,
         options.port,

@@ -37,7 +37,10 @@ class WireError(Exception):
 
 
 class Incoming(msgspec.Struct, gc=False):
-    """One received PUBLISH. `epoch` names the connection it came by; it is stale after that one."""
+    """One received PUBLISH. `epoch` names the connection it came by; it is stale after that one.
+
+    `too_large` is the size in bytes of one that was above the limit: its payload was not kept.
+    """
 
     topic: str
     payload: bytes
@@ -47,6 +50,7 @@ class Incoming(msgspec.Struct, gc=False):
     mid: int
     properties: dict[str, Any] | None
     epoch: int
+    too_large: int = 0
 
 
 class Ack(msgspec.Struct, gc=False):
@@ -69,8 +73,10 @@ class PacketReader:
 
     `feed` takes what one read gave and fills three lists, which the caller takes and empties:
     `messages`, `acks` and `others` (each a whole packet). An unfinished packet waits for the next
-    read; one longer than `max_size` is refused from its length alone, before its body is held.
-    WireError ends the stream; what was complete before the fault stands in the lists.
+    read. Of a PUBLISH longer than `max_size` the body is passed over and not held, so that it can
+    be acknowledged and told of: refused, it would come again for ever. Another packet as long is
+    refused from its length alone. WireError ends the stream; what was complete before the fault
+    stands in the lists.
     """
 
     def __init__(self, *, version5: bool, max_size: int, epoch: int = 0) -> None:
@@ -80,11 +86,17 @@ class PacketReader:
         self._version5, self._max_size, self._epoch = version5, max_size, epoch
         self._chunks: list[bytes] = []
         self._held = self._need = 0
+        self._passing: Incoming | None = None
+        self._to_pass = 0
         self._topics: dict[bytes, str] = {}
         self._blocks: dict[bytes, dict[str, Any]] = {}
 
     def feed(self, data: bytes) -> None:
         """Parse every packet that is complete by now."""
+        if self._passing is not None:
+            data = self._pass_over(data)
+            if not data:
+                return
         if self._held:
             # Joined once, when the packet is whole: a large payload costs no repeated copies.
             self._chunks.append(data)
@@ -114,9 +126,10 @@ class PacketReader:
                 if not body:
                     return at, end - at + 1
             if size > limit:
-                raise WireError(
-                    f"a packet of {size} bytes is above the limit of {limit} bytes (max_size)", 0x95
-                )
+                at, need = self._too_large(buf, at, body, size)
+                if need:
+                    return at, need
+                continue
             after = body + size
             if after > end:
                 return at, after - at
@@ -147,6 +160,38 @@ class PacketReader:
                 self.others.append(buf[at:after])
             at = after
         return at, 2
+
+    def _too_large(self, buf: bytes, at: int, body: int, size: int) -> tuple[int, int]:
+        """Begin to pass over a long PUBLISH; returns where to go on, and how much that needs."""
+        head, end = buf[at], len(buf)
+        if not 0x30 <= head < 0x40:
+            raise WireError(
+                f"a packet of {size} bytes is above the limit of {self._max_size} bytes (max_size)",
+                0x95,
+            )
+        if end < body + 2:
+            return at, body + 2 - at
+        cut = body + 2 + (buf[body] << 8 | buf[body + 1])
+        if end < cut + 2:
+            return at, cut + 2 - at
+        topic = self._new_topic(buf[body + 2 : cut], cut > body + size)
+        qos, retain, dup = _FLAGS[head & 15]
+        mid = (buf[cut] << 8 | buf[cut + 1]) if qos else 0
+        if qos == 3 or (qos and not mid):
+            raise WireError(f"QoS {qos} with packet id {mid} in a PUBLISH")
+        self._passing = Incoming(topic, b"", qos, retain, dup, mid, None, self._epoch, size)
+        self._to_pass = size
+        after = len(buf) - len(self._pass_over(buf[body:]))
+        return after, 0 if self._passing is None else 2
+
+    def _pass_over(self, data: bytes) -> bytes:
+        """Let the rest of a long packet go by; returns what stands behind it."""
+        rest = data[self._to_pass :]
+        self._to_pass -= len(data) - len(rest)
+        if not self._to_pass and self._passing is not None:
+            self.messages.append(self._passing)
+            self._passing = None
+        return rest
 
     def _new_topic(self, raw: bytes, overlong: bool) -> str:
         if overlong:

@@ -361,7 +361,7 @@ def test_export_and_import_carry_layout_tests_and_shared_connections(tmp_path: P
     flows = tmp_path / "flows"
     write_flow(flows, "cold-room", {**READS, **TICKS}, ["tick -> keep", "reads -> bad"])
     config = {key: value for key, value in BROKER["site"].items() if key != "type"}
-    shared = dict.fromkeys(("site", "unused"), {"type": "mqtt.broker", "config": config})
+    shared = {key: {"type": "mqtt.broker", "config": config} for key in ("site", "unused")}
     (flows / "connections.json").write_text(json.dumps({"format": 1, "connections": shared}))
     layout = {"format": 1, "nodes": {"tick": [40, 120]}}
     (flows / "cold-room.layout.json").write_text(json.dumps(layout))

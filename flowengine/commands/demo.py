@@ -184,8 +184,8 @@ def attach(engine: Engine, board: Board) -> None:
         told = messages[-1].payload
         board.note(
             "cloud",
-            f"cloud: {told['saved_percent']:.0f} % saved in {REPORT}: {told['out_sum']} bytes sent "
-            f"in place of {told['in_sum']}",
+            f"cloud: {told['saved_percent']:.0f} % saved in {REPORT[:-1]} s: "
+            f"{told['out_sum']} bytes sent in place of {told['in_sum']}",
         )
 
     _tap(engine, "edge-pipeline", "share", "out", saved)

@@ -40,6 +40,8 @@ from flowengine.node import Connection, Node, NodeType, SpoolConfig
 LOG = logging.getLogger("flowengine.flow")
 FIRST_RETRY = SECOND
 LONGEST_RETRY = 60 * SECOND
+DIFFERENT = 10
+"""Failures of one kind at one node that are logged for their different topics and texts."""
 OPEN_WITHIN = 1.0
 """Seconds that a deploy waits for its sources to open."""
 WRITE_OUT = 2.0
@@ -113,6 +115,7 @@ class RunningFlow:
         self._catches: dict[str, list[Step]] = {}
         self._watchers: dict[str, list[Step]] = {}
         self._said: dict[tuple[str, str], int] = {}
+        self._texts: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self._building: dict[str, Running] = {}
         self._changing = asyncio.Lock()
         self._left_over: list[SpillWire] = []
@@ -168,7 +171,7 @@ class RunningFlow:
     def fail(self, step: Step, message: Message, error: Exception) -> None:
         """Send a message by the error route: its `error` output, each `catch`, the quarantine."""
         kind = step.type.name
-        self._say_once(step.id, error)
+        self._say_once(step.id, message, error)
         if "error" not in message.meta:
             handler = message.with_meta(error=error_fact(step.id, kind, error))
             handler.payload = copy_tree(message.payload)
@@ -188,18 +191,29 @@ class RunningFlow:
                 return
         self.around.quarantine.put(self.id, step.id, message, error)
 
-    def _say_once(self, node: str, error: Exception) -> None:
-        """Log the first, tenth, hundredth... failure of a kind; the counters have them all."""
+    def _say_once(self, node: str, message: Message, error: Exception) -> None:
+        """Log what is new of a kind of failure, ten lines at most, and its tenth, hundredth...
+
+        The counters have them all.
+        """
         slug = error.slug if isinstance(error, NodeError) else type(error).__name__
         times = self._said[node, slug] = self._said.get((node, slug), 0) + 1
-        if str(times).strip("0") != "1":
+        what, seen = error_text(error), self._texts.setdefault((node, slug), set())
+        if len(seen) < DIFFERENT and (message.topic, what) not in seen:
+            seen.add((message.topic, what))
+        elif str(times).strip("0") != "1":
             return
         known = isinstance(error, NodeError)
+        facts = {"flow": self.id, "node": node, "slug": slug}
+        if message.topic or message.key:
+            facts |= {"topic": message.topic} if message.topic else {"key": message.key}
+        if isinstance(error, NodeError) and error.path and error.path not in what:
+            facts["field"] = error.path
         LOG.warning(
             "%s%s",
-            error_text(error),
+            what,
             "" if times == 1 else f" ({times} times)",
-            extra={"facts": {"flow": self.id, "node": node, "slug": slug}},
+            extra={"facts": facts},
             exc_info=None if known or not LOG.isEnabledFor(logging.DEBUG) else error,
         )
 

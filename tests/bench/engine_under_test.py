@@ -8,6 +8,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def chain(kind: str, hops: int, messages: int, work: Path) -> list[float]:
                 **nodes,
                 "end": {"type": "bench.end"},
             },
-            "wires": [f"{a} -> {b}" for a, b in zip(path, path[1:], strict=False)],
+            "wires": [f"{a} -> {b}" for a, b in pairwise(path)],
         },
         work,
         2,
@@ -255,11 +256,8 @@ def startup(nodes: int) -> Flow:
 def start(nodes: int, work: Path) -> tuple[Running, float]:
     """Start a flow of `nodes` nodes; returns it and the CPU seconds up to its first message."""
     running = Running(startup(nodes), work, name=f"start-{nodes}", piped=True)
-    try:
-        for line in running.errors:
-            if FIRST in line:
-                return running, running.cpu()
-        raise BenchError(f"{nodes} nodes: the process ended before the first message")
-    except BaseException:
-        running.stop()
-        raise
+    for line in running.errors:
+        if FIRST in line:
+            return running, running.cpu()
+    running.stop()
+    raise BenchError(f"{nodes} nodes: the process ended before the first message")

@@ -24,7 +24,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 MEMORY = next((p for p in (Path("/dev/shm"),) if p.is_dir()), None)  # noqa: S108  # a home, no file
-"""Where what engines tell is written 20 times a second: a file on disk takes up to 2 ms each time."""
+"""Where engines tell what they counted, 20 times a second: on disk a file takes up to 2 ms."""
 
 
 class BenchError(Exception):
@@ -79,7 +79,7 @@ class Subject(ABC):
         return resident_mb(self.pid)
 
     def wait_for(self, answer: Callable[[], bool], within: float, what: str) -> None:
-        """Look every 5 ms until `answer` holds; BenchError if it takes too long or the end comes."""
+        """Look every 5 ms until `answer` holds; BenchError at the end of the time or process."""
         until = time.monotonic() + within
         while not answer():
             if not self.is_running():
@@ -178,7 +178,7 @@ def listens(port: int) -> bool:
 def scratch(home: Path | None = None) -> Iterator[Path]:
     """A folder for logs, flows and data, removed afterwards; a broker without root may read it."""
     folder = Path(tempfile.mkdtemp(prefix="flowengine-bench-", dir=home))
-    folder.chmod(0o755)  # noqa: S103  # mosquitto drops root and reads its config here
+    folder.chmod(0o755)  # mosquitto drops root and reads its config here
     try:
         yield folder
     finally:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from flowengine.nodes.lineprotocol import make_renderer
 from tests.bench import engine_under_test as ours
 from tests.bench.machine import ROOT, BenchError
 from tests.bench.peer import Peer
-from tests.bench.table import Results
+from tests.bench.table import NO_BAR, Results
 
 _HOPS = 10
 EXPRESSIONS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -55,15 +56,15 @@ def measure(results: Results, work: Path, _peer: Peer | None, *, quick: bool) ->
     hops = {n: min(ours.chain("change", n, number, work)) / 1000 for n in (1, _HOPS + 1)}
     slope = (hops[_HOPS + 1] - hops[1]) / _HOPS
     queue = min(_queue_hop(number // 4) for _ in range(3))
-    results.note("part: hop (asyncio.Queue and a task)", "us CPU", None, slope, queue)
-    results.note("part: InfluxDB line (client's Point)", "us CPU", None, *_line(number))
+    results.note("part: hop (asyncio.Queue and a task)", "us CPU", NO_BAR, slope, queue)
+    results.note("part: InfluxDB line (client's Point)", "us CPU", NO_BAR, *_line(number))
     for name, (text, plain) in EXPRESSIONS.items():
         figures = _expression(text, plain, number)
-        results.note(f"part: {name} (a Python function)", "us CPU", None, *figures)
+        results.note(f"part: {name} (a Python function)", "us CPU", NO_BAR, *figures)
     for module, what in MODULES.items():
         cpu, memory = _import(module)
-        results.note(f"import {module}: {what}", "ms CPU", None, cpu, None)
-        results.note(f"import {module}", "MB", None, memory, None)
+        results.note(f"import {module}: {what}", "ms CPU", NO_BAR, cpu)
+        results.note(f"import {module}", "MB", NO_BAR, memory)
 
 
 def _spent(call: Callable[[], Any], number: int) -> float:
@@ -88,7 +89,7 @@ def _queue_hop(messages: int) -> float:
 
     async def run() -> float:
         queues: list[asyncio.Queue[Any]] = [asyncio.Queue(1000) for _ in range(_HOPS + 1)]
-        tasks = [asyncio.create_task(work(a, b)) for a, b in zip(queues, queues[1:], strict=False)]
+        tasks = [asyncio.create_task(work(a, b)) for a, b in pairwise(queues)]
         began = time.process_time_ns()
 
         async def drive() -> None:
@@ -107,14 +108,18 @@ def _queue_hop(messages: int) -> float:
 
 def _line(number: int) -> tuple[float, float]:
     """CPU µs of a line by our renderer, and by the client library's Point."""
-    from influxdb_client import Point, WritePrecision  # noqa: PLC0415  # 0.3 s, only here
+    import influxdb_client  # noqa: PLC0415  # 0.3 s, only here
+
+    client: Any = influxdb_client  # it ships no types to speak of
 
     render = make_renderer(["sensor_id"], ["temperature", "humidity"])
 
     def point() -> str:
-        made = Point("telemetry").tag("sensor_id", "dev-0001")
+        made = client.Point("telemetry").tag("sensor_id", "dev-0001")
         made = made.field("temperature", 21.5).field("humidity", 45.5)
-        line: str = made.time(1_700_000_000_000_000_000, WritePrecision.NS).to_line_protocol()
+        line: str = made.time(
+            1_700_000_000_000_000_000, client.WritePrecision.NS
+        ).to_line_protocol()
         return line
 
     def line() -> bytes | str:

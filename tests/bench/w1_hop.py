@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.bench import engine_under_test as ours
 from tests.bench.peer import Peer
-from tests.bench.table import Results
+from tests.bench.table import NO_BAR, Bar, Results
 
-BARS = {"change": 0.13, "switch": 0.13, "rule": None, "mix": 0.25}
+BARS = {"change": Bar(0.13, 30), "switch": Bar(0.13, 30), "rule": NO_BAR, "mix": Bar(0.25, 45)}
 """µs a hop. A `rule` is the peer's switch written as an expression, which has no bar of its own."""
 SHORT, LONG = 1, 10
 

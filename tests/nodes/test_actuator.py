@@ -269,15 +269,8 @@ def test_changes_no_faster_than_max_rate(count: int, expected: list[tuple[int, s
 def test_never_changes_too_soon_and_ends_as_it_was_asked(
     asked: list[tuple[int, bool]], min_on: int, min_off: int, count: int, per: int
 ) -> None:
-    times: list[int] = []
-
-    class Timed(Broker):
-        async def publish(self, messages: Any) -> None:
-            times.extend(bench.told.monotonic() for _ in messages)
-            await super().publish(messages)
-
-    broker = Timed()
-    bench = bench_of(
+    broker = TimedBroker()
+    bench = broker.bench = bench_of(
         broker,
         min_on=f"{min_on}s",
         min_off=f"{min_off}s",
@@ -287,7 +280,7 @@ def test_never_changes_too_soon_and_ends_as_it_was_asked(
         bench.advance(pause * SECOND)
         bench.send(state)
     bench.advance("10m")
-    said = broker.said
+    said, times = broker.said, broker.times
     assert said[-1] == ("ON" if asked[-1][1] else "OFF")
     for (word, at), (_, then) in pairwise(zip(said, times, strict=True)):
         assert then - at >= (min_on if word == "ON" else min_off) * SECOND
@@ -487,6 +480,20 @@ class Answer:
         self.is_good = code.startswith("2.")
 
 
+class TimedBroker(Broker):
+    """A broker that notes when each message came; `bench` is set once there is one."""
+
+    bench: NodeBench
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[int] = []
+
+    async def publish(self, messages: Any) -> None:
+        self.times += [self.bench.told.monotonic()] * len(messages)
+        await super().publish(messages)
+
+
 class Peer:
     """A CoAP peer that answers by path."""
 
@@ -575,7 +582,7 @@ def test_goes_to_a_level_in_steps_no_faster_than_slew() -> None:
     (reached,) = bench.advance("2s")["confirmed"]
     assert broker.said == ["0", "10", "20", "25"]
     assert (reached.payload, reached.meta) == (25, {"level": 25.0})
-    assert bench.unsettled == 0
+    assert (bench.unsettled, bench.filtered) == (0, 0)
     assert bench.advance("1m") == {}
 
 
@@ -590,6 +597,18 @@ def test_turns_to_a_newer_level_on_its_way() -> None:
     bench.advance("1m")
     assert broker.said == ["0", "10", "20", "10", "5"]
     assert bench.unsettled == 0
+
+
+def test_forgets_a_step_that_a_newer_level_undid_on_its_way() -> None:
+    broker = Broker()
+    bench = level_of(broker, slew=10)
+    for level in (0, 50, 10):
+        bench.send(level)
+        bench.advance("1s")
+    said = broker.said
+    bench.advance("1m")
+    bench.send(50, meta={"kept": 1})  # as it comes back from the wire or the store
+    assert broker.said == said == ["0", "10", "20", "10"]
 
 
 def test_goes_on_with_a_slow_change_after_a_restart() -> None:
@@ -642,8 +661,8 @@ def test_keeps_a_level_that_was_not_committed() -> None:
 def test_never_jumps_and_ends_at_the_level_asked_last(
     asked: list[tuple[int, int]], slew: int
 ) -> None:
-    broker = Broker()
-    bench = level_of(broker, min=0, max=100, slew=slew)
+    broker = TimedBroker()
+    bench = broker.bench = level_of(broker, min=0, max=100, slew=slew)
     for pause, level in asked:
         bench.advance(pause * SECOND)
         bench.send(level)
@@ -651,6 +670,7 @@ def test_never_jumps_and_ends_at_the_level_asked_last(
     levels = [float(word) for word in broker.said]
     assert levels[-1] == min(100, max(0, asked[-1][1]))
     assert all(abs(one - other) <= slew for one, other in pairwise(levels))
+    assert all(then - at >= SECOND for at, then in pairwise(broker.times))
     assert bench.unsettled == 0
 
 

@@ -125,7 +125,7 @@ def after_accepting(data: bytes) -> Script:
     [
         ("30040002fffe", "not UTF-8"),
         ("300400022f23", "wildcard"),
-        ("30ffffff7f", "above the limit of 16000000"),
+        ("90ffffff7f", "above the limit of 16000000"),
         ("30ffffffff01", "more than four bytes"),
         ("f000", "paho could not make sense"),
     ],

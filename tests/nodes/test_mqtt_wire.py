@@ -254,13 +254,41 @@ def test_hands_over_what_stands_before_a_fault() -> None:
 
 def test_refuses_a_long_packet_from_its_length_alone() -> None:
     reader = PacketReader(version5=False, max_size=1000)
-    reader.feed(packet(0x30, text("a") + bytes(997)))
-    assert len(reader.messages) == 1
+    reader.feed(packet(0x90, bytes(1000)))
+    assert len(reader.others) == 1
     with pytest.raises(WireError, match="1001 bytes"):
-        reader.feed(packet(0x30, text("a") + bytes(998)))
+        reader.feed(packet(0x90, bytes(1001)))
     with pytest.raises(WireError, match=r"268435455 bytes is above the limit of 1000") as caught:
-        reader.feed(b"\x30\xff\xff\xff\x7f")
+        reader.feed(b"\x90\xff\xff\xff\x7f")
     assert caught.value.code == 0x95
+
+
+@given(st.integers(995, 5000), st.integers(0, 2), st.data())
+def test_a_long_message_is_told_of_and_passed_over(
+    size: int, qos: int, data: st.DataObject
+) -> None:
+    mid = b"\0\5" if qos else b""
+    long = packet(0x30 | qos << 1, text("long") + mid + bytes(size))
+    stream = packet(0x30, text("a") + b"before") + long + packet(0x30, text("a") + b"behind")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    reader = PacketReader(version5=False, max_size=1000, epoch=7)
+    for start, end in pairwise([0, *cuts, len(stream)]):
+        reader.feed(stream[start:end])
+    before, told, behind = reader.messages
+    assert (before.payload, behind.payload) == (b"before", b"behind")
+    expected = Incoming("long", b"", qos, False, False, 5 if qos else 0, None, 7, told.too_large)
+    assert told == expected
+    assert told.too_large == len(long) - 3
+    assert behind.too_large == 0
+
+
+def test_a_long_message_is_not_held() -> None:
+    reader = PacketReader(version5=False, max_size=1000)
+    long = packet(0x32, text("a") + b"\0\1" + bytes(3_000_000))
+    for at in range(0, len(long), 100_000):
+        reader.feed(long[at : at + 100_000])
+        assert sum(map(len, reader._chunks)) < 1000
+    assert [message.too_large for message in reader.messages] == [3_000_005]
 
 
 def test_takes_a_long_packet_in_small_reads_without_repeated_copies() -> None:
