@@ -25,7 +25,7 @@ from flowengine import (
     encoder,
     node,
 )
-from flowengine.errors import NodeError, Unavailable
+from flowengine.errors import NodeError, RecordRefused, Unavailable
 from flowengine.fields import (
     Duration,
     Host,
@@ -38,7 +38,13 @@ from flowengine.fields import (
     fault,
 )
 from flowengine.nodes.mqtt_link import Incoming, LinkOptions, MqttLink, Will
-from flowengine.nodes.mqtt_topics import filter_fault, filter_pattern, topic_fault
+from flowengine.nodes.mqtt_topics import (
+    filter_fault,
+    filter_number,
+    filter_pattern,
+    filters_meet,
+    topic_fault,
+)
 
 SECOND = 1_000_000_000
 _REMEMBERED = 10_000
@@ -112,6 +118,7 @@ class Broker(Connection[BrokerConfig]):
         """Nobody listens yet."""
         self._sources: list[In] = []
         self._left: set[str] = set()
+        self._told: dict[str, tuple[int, int]] = {}
         self._is_held = False
         self._unacknowledged: deque[_Read] = deque()
         self._link: MqttLink | None = None
@@ -125,8 +132,8 @@ class Broker(Connection[BrokerConfig]):
             clock=self.clock,
             random=self.clock.random.random,
         )
-        for source in self._sources:
-            self._subscribe(source)
+        self._told.clear()
+        self._subscribe()
         await self._link.open()
 
     async def close(self) -> None:
@@ -172,8 +179,7 @@ class Broker(Connection[BrokerConfig]):
     def join(self, source: "In") -> None:
         """A source wants its topics."""
         self._sources.append(source)
-        if self._link is not None:
-            self._subscribe(source)
+        self._subscribe()
 
     def leave(self, source: "In") -> None:
         """A source is gone; filters that nobody else wants are unsubscribed, unless we are held."""
@@ -198,14 +204,28 @@ class Broker(Connection[BrokerConfig]):
         wanted = {topic for source in self._sources for topic in source.topics}
         left, self._left = self._left - wanted, set()
         for topic in sorted(left):
+            self._told.pop(topic, None)
             if self._link is not None:
                 self._link.unsubscribe(topic)
 
-    def _subscribe(self, source: "In") -> None:
-        assert self._link is not None  # noqa: S101  # only called with a link
-        for topic in source.topics:
-            others = [s.config.qos for s in self._sources if topic in s.topics]
-            self._link.subscribe(topic, max(others))
+    def _subscribe(self) -> None:
+        """Ask for what is new or changed.
+
+        A message that two filters match comes twice by MQTT 5 (§3.3.4): such filters are numbered,
+        so that a source can tell which of them a copy is for.
+        """
+        if self._link is None:
+            return
+        wanted: dict[str, int] = {}
+        for source in self._sources:
+            for topic in source.topics:
+                wanted[topic] = max(source.config.qos, wanted.get(topic, 0))
+        for topic, qos in wanted.items():
+            meets = any(filters_meet(topic, other) for other in wanted if other != topic)
+            how = qos, filter_number(topic) if meets else 0
+            if self._told.get(topic) != how:
+                self._told[topic] = how
+                self._link.subscribe(topic, *how)
 
     def _received(self, incoming: list[Incoming]) -> None:
         """Hand each source what is for it, and remember what to acknowledge."""
@@ -244,7 +264,14 @@ class Broker(Connection[BrokerConfig]):
         """Publish (topic, payload, qos, retain, properties); returns once all are committed."""
         if self._link is None:
             raise Unavailable("the connection to the broker is closed.")
-        await self._link.publish(messages)
+        try:
+            await self._link.publish(messages)
+        except RecordRefused as err:
+            named = {
+                index: f'the broker refused a message to "{messages[index][0]}": {why}.'
+                for index, why in err.refused.items()
+            }
+            raise RecordRefused(err.what, err.mend, refused=named) from err
 
     @classmethod
     def stand_in(cls, sent: Callable[[Message], None], is_up: Callable[[], bool]) -> "StandIn":
@@ -369,7 +396,9 @@ class In(Source[InConfig]):
         self._decode = decoder(self.config.decode)
         self._stamper = Stamper(self.config, self.context)
         self._patterns = [filter_pattern(topic) for topic in self.topics]
+        self._numbers = [filter_number(topic) for topic in self.topics]
         self._keys: dict[str, str | None] = {}
+        self._number: dict[str, int] = {}
         self._metas: dict[tuple[int, bool, bool], dict[str, Any]] = {}
         self._ignores = self.config.retained == "ignore"
         self._broker: Any = self.context.connection(self.config.broker)
@@ -425,6 +454,9 @@ class In(Source[InConfig]):
                 meta = metas.get(facts) or self._meta(facts)
                 content_type = None
             else:
+                numbers = properties.get("subscription_ids")
+                if numbers and self._number[topic] not in numbers:
+                    continue  # the copy for another filter
                 meta = self._meta_with(packet, properties)
                 content_type = properties.get("content_type")
             if packet.too_large:
@@ -443,14 +475,16 @@ class In(Source[InConfig]):
     def _key_of(self, topic: str) -> str | None:
         """The default key of a topic (R10), None if it is not ours; remembered."""
         key: str | None = None
-        for pattern in self._patterns:
+        number = 0
+        for pattern, number in zip(self._patterns, self._numbers, strict=True):  # noqa: B007
             match = pattern.fullmatch(topic)
             if match is not None:
                 key = match[1] if match.re.groups else topic
                 break
         if len(self._keys) >= _REMEMBERED:
             self._keys.clear()
-        self._keys[topic] = key
+            self._number.clear()
+        self._keys[topic], self._number[topic] = key, number
         return key
 
     def _meta(self, facts: tuple[int, bool, bool]) -> dict[str, Any]:

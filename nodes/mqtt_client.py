@@ -73,6 +73,7 @@ class FastClient:
         self._goodbye = 0
         self._beat: Any = None
         self._is_held = self._is_over = self._is_resting = False
+        self._takes_numbers = True
         self._quick, self._patience = 0, 8
         self._is_wide = self.version5 and options.receive_maximum >= 200
 
@@ -214,6 +215,7 @@ class FastClient:
             self._end(refusal(self._where, reason, getattr(props, "ReasonString", "")))
             return
         self._keepalive = SECOND * getattr(props, "ServerKeepAlive", self._options.keepalive)
+        self._takes_numbers = bool(getattr(props, "SubscriptionIdentifierAvailable", 1))
         limits = _LIMITS_311
         if self.version5:
             limits = Limits(
@@ -255,9 +257,11 @@ class FastClient:
             raise LinkDown(f"The broker {self._where} has not accepted us yet.")
         return self._outbox.offer(messages)
 
-    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
+    def subscribe(self, filters: Sequence[tuple[str, int, int]]) -> int:
         """Send one SUBSCRIBE; its packet id."""
-        return paho_subscribe(self._paho, filters, version5=self.version5)
+        return paho_subscribe(
+            self._paho, filters, version5=self.version5, numbered=self._takes_numbers
+        )
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Send one UNSUBSCRIBE."""

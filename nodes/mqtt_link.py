@@ -331,9 +331,14 @@ class MqttLink:
 
     # --- subscribing
 
-    def subscribe(self, filter: str, qos: int) -> None:  # noqa: A002  # MQTT's own word
+    def subscribe(
+        self,
+        filter: str,  # noqa: A002  # MQTT's own word
+        qos: int,
+        number: int = 0,
+    ) -> None:
         """Subscribe now and in every new session; ValueError if the filter is none."""
-        self._subscriptions.want(filter, qos)
+        self._subscriptions.want(filter, qos, number)
         self._subscribe_soon()
 
     def unsubscribe(self, filter: str) -> None:  # noqa: A002  # MQTT's own word

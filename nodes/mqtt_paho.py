@@ -197,11 +197,23 @@ def paho_client(
 
 
 def paho_subscribe(
-    client: mqtt.Client, filters: Sequence[tuple[str, int]], *, version5: bool
+    client: mqtt.Client,
+    filters: Sequence[tuple[str, int, int]],
+    *,
+    version5: bool,
+    numbered: bool = True,
 ) -> int:
-    """Send one SUBSCRIBE; its packet id."""
-    asked: list[Any] = list(filters)
-    if version5:
-        # Retain handling 1: retained messages come only where the broker did not know the filter.
-        asked = [(f, SubscribeOptions(qos=qos, retainHandling=1)) for f, qos in filters]
-    return client.subscribe(asked)[1] or 0
+    """Send one SUBSCRIBE, with the number of its one filter if that is not 0; its packet id.
+
+    `numbered` says whether the broker takes such numbers (MQTT 5.0 §3.2.2.3.12).
+    """
+    asked: list[Any] = [(name, qos) for name, qos, _ in filters]
+    if not version5:
+        return client.subscribe(asked)[1] or 0
+    # Retain handling 1: retained messages come only where the broker did not know the filter.
+    asked = [(name, SubscribeOptions(qos=qos, retainHandling=1)) for name, qos, _ in filters]
+    properties = None
+    if numbered and filters[0][2]:
+        properties = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]  # as above
+        properties.SubscriptionIdentifier = filters[0][2]
+    return client.subscribe(asked, properties=properties)[1] or 0

@@ -120,7 +120,7 @@ class StockClient:
         self._flush()
         return batch.future
 
-    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
+    def subscribe(self, filters: Sequence[tuple[str, int, int]]) -> int:
         """Send one SUBSCRIBE; its packet id."""
         mid = paho_subscribe(self._paho, filters, version5=self.version5)
         self._flush()

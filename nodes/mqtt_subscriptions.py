@@ -10,6 +10,9 @@ from flowengine.nodes.mqtt_wire import REFUSED
 
 _AT_ONCE = 8  # filters in one SUBSCRIBE; AWS takes no more
 
+Asked = tuple[str, int, int]
+"""A filter, its QoS, and its subscription identifier: 0 for none."""
+
 
 class Subscriptions:
     """The filters of one link, by what has become of them."""
@@ -17,9 +20,9 @@ class Subscriptions:
     def __init__(self) -> None:
         self.refused: dict[str, int] = {}
         """Filters the broker refused, with its reason code."""
-        self._wanted: dict[str, int] = {}
-        self._granted: dict[str, int] = {}
-        self._asked: dict[int, list[tuple[str, int]]] = {}
+        self._wanted: dict[str, tuple[int, int]] = {}
+        self._granted: dict[str, tuple[int, int]] = {}
+        self._asked: dict[int, list[Asked]] = {}
         self._left: set[str] = set()
 
     @property
@@ -27,13 +30,16 @@ class Subscriptions:
         """Whether the broker has answered for every filter."""
         return not self._asked and not any(True for _ in self._missing())
 
-    def want(self, topic_filter: str, qos: int) -> None:
-        """Remember a filter; ValueError if none can be subscribed like this."""
+    def want(self, topic_filter: str, qos: int, number: int = 0) -> None:
+        """Remember a filter; ValueError if none can be subscribed like this.
+
+        `number` is the subscription identifier that its messages are to bear, 0 for none.
+        """
         if reason := filter_fault(topic_filter):
             raise ValueError(f'no topic filter "{topic_filter}": {reason}')
         if qos not in (0, 1, 2):
             raise ValueError(f"no QoS {qos} for {topic_filter!r}: 0, 1 or 2")
-        self._wanted[topic_filter] = qos
+        self._wanted[topic_filter] = qos, number
         self._left.discard(topic_filter)
         self.refused.pop(topic_filter, None)
 
@@ -62,35 +68,38 @@ class Subscriptions:
         left, self._left = sorted(self._left), set()
         return left
 
-    def to_ask(self) -> list[list[tuple[str, int]]]:
-        """Name the filters and QoS that need asking, one list for each SUBSCRIBE."""
+    def to_ask(self) -> list[list[Asked]]:
+        """Name what needs asking, one list for each SUBSCRIBE: a number holds for a whole one."""
         missing = list(self._missing())
-        return [missing[at : at + _AT_ONCE] for at in range(0, len(missing), _AT_ONCE)]
+        plain = [asked for asked in missing if not asked[2]]
+        together = [plain[at : at + _AT_ONCE] for at in range(0, len(plain), _AT_ONCE)]
+        return together + [[asked] for asked in missing if asked[2]]
 
-    def asked(self, mid: int, filters: list[tuple[str, int]]) -> None:
+    def asked(self, mid: int, filters: list[Asked]) -> None:
         """A SUBSCRIBE has left under this packet id."""
         self._asked[mid] = filters
 
     def answered(self, mid: int, codes: list[int]) -> dict[str, int]:
         """Take in a SUBACK; the filters it refuses, with their codes."""
         refused = {}
-        for (topic_filter, qos), code in zip(self._asked.pop(mid, ()), codes, strict=False):
-            if self._wanted.get(topic_filter) != qos:
+        for asked, code in zip(self._asked.pop(mid, ()), codes, strict=False):
+            topic_filter, qos, number = asked
+            if self._wanted.get(topic_filter) != (qos, number):
                 continue  # left or changed meanwhile
             if code >= REFUSED:
                 refused[topic_filter] = code
             else:
-                self._granted[topic_filter] = qos
+                self._granted[topic_filter] = qos, number
         self.refused |= refused
         return refused
 
-    def _missing(self) -> Iterable[tuple[str, int]]:
-        under_way = {pair for filters in self._asked.values() for pair in filters}
-        for pair in self._wanted.items():
-            name, qos = pair
+    def _missing(self) -> Iterable[Asked]:
+        under_way = {asked for filters in self._asked.values() for asked in filters}
+        for name, how in self._wanted.items():
+            asked = (name, *how)
             if (
-                self._granted.get(name) != qos
+                self._granted.get(name) != how
                 and name not in self.refused
-                and pair not in under_way
+                and asked not in under_way
             ):
-                yield pair
+                yield asked

@@ -5,6 +5,7 @@ MQTT 5.0 §4.7 and §4.8.2 (the same rules as MQTT 3.1.1 §4.7). Pure functions,
 
 import re
 from functools import lru_cache
+from zlib import crc32
 
 
 def topic_fault(topic: str) -> str:
@@ -58,6 +59,23 @@ def filter_pattern(topic_filter: str) -> re.Pattern[str]:
         pattern = pattern + "(?:/.*)?" if levels else ".*"
     guard = r"(?!\$)" if (rest and not levels) or levels[:1] == ["+"] else ""
     return re.compile(guard + pattern, re.DOTALL)
+
+
+def filters_meet(one: str, other: str) -> bool:
+    """Tell whether some topic is received by both filters."""
+    first, second = split_share(one)[1].split("/"), split_share(other)[1].split("/")
+    for mine, yours in zip(first, second, strict=False):
+        if "#" in {mine, yours}:
+            return True
+        if mine != yours and "+" not in {mine, yours}:
+            return False
+    longer = max(first, second, key=len)[min(len(first), len(second)) :]
+    return longer in ([], ["#"])  # "a/#" matches "a" too (§4.7.1.2)
+
+
+def filter_number(topic_filter: str) -> int:
+    """The subscription identifier of a filter, the same in every run (MQTT 5.0 §3.8.2.1.2)."""
+    return crc32(topic_filter.encode()) % 268_435_455 + 1
 
 
 def topic_matches(topic_filter: str, topic: str) -> bool:

@@ -289,12 +289,17 @@ class Backlog:
         if gone:
             self._log("warning", "records past their age were dropped", number=gone)
 
-    def close(self) -> None:
-        """Write the cursor and let the files go; settles what that brought to the disk."""
+    def close(self) -> list[Message]:
+        """Write the cursor and let the files go; settles what that brought to the disk.
+
+        Returns what a failing disk did not take: it may be there when the spool is opened again.
+        """
         try:
             self.spool.close()
-        finally:
-            self._settle_synced()
+        except (SpoolBroken, OSError) as err:
+            self._log("error", f"the store on disk cannot be closed: {err}")
+        self._settle_synced()
+        return [message for _, messages in self._unsynced for message in messages]
 
     async def _in_thread(self, call: Callable[[], Any]) -> None:
         if self._disk is None:

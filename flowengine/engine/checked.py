@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from flowengine.errors import Finding
-from flowengine.flow import Flow, find_same_ids
+from flowengine.flow import Flow
 from flowengine.registry import PACKAGE, Registry
 
 FORMAT = 1
@@ -53,8 +53,7 @@ class CheckedFlows:
         """What `check_flows` finds, from the record if every flow is as it was."""
         keys = {flow.id: _key(flow, values.get(flow.id, {})) for flow in flows}
         if len(keys) == len(flows) and all(self._key_of(name) == keys[name] for name in keys):
-            known = [finding for name in keys for finding in self._flows[name][1]]
-            return find_same_ids(flows) + known
+            return [finding for name in keys for finding in self._flows[name][1]]
         from flowengine.check import check_flows  # noqa: PLC0415  # networkx: only to check
 
         found = check_flows(flows, self._registry, values)

@@ -20,7 +20,6 @@ import msgspec
 
 from flowengine.clock import SECOND, Clock
 from flowengine.engine.backlog import Backlog
-from flowengine.engine.checkpoint import checkpoint
 from flowengine.engine.context import NodeContext
 from flowengine.engine.delivery import DROPPED, SPOOLED, Intake, settle_all
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
@@ -44,9 +43,9 @@ DIFFERENT = 10
 """Failures of one kind at one node that are logged for their different topics and texts."""
 OPEN_WITHIN = 1.0
 """Seconds that a deploy waits for its sources to open."""
-WRITE_OUT = 2.0
-CLOSE_WITHIN = 2.0
-"""Seconds that sinks get at a stop to write or store, and that nodes then get to close."""
+WRITE_OUT = 1.2
+CLOSE_WITHIN = 1.6
+"""Seconds at a stop for what is on its way, again for what sinks have left, and to close."""
 
 
 class Surroundings(msgspec.Struct, kw_only=True):
@@ -119,6 +118,7 @@ class RunningFlow:
         self._building: dict[str, Running] = {}
         self._changing = asyncio.Lock()
         self._left_over: list[SpillWire] = []
+        self._gone: dict[str, Step] = {}
         self.leaving = Leaving()
 
     # -- what contexts ask for
@@ -295,6 +295,8 @@ class RunningFlow:
         }
         for name in change.restarted:
             self._inherit(self.nodes[name], old_nodes[name])
+        for name in change.started:
+            self._come_back(self.nodes[name])
         self._link(plan)
         self.plan = plan
         for running in stopped:
@@ -310,7 +312,7 @@ class RunningFlow:
             if running.step is not None:
                 running.step.region = self.region  # what it still lets out finds its way
         await _close_all(within)
-        await self._save_gone(stopped)
+        await self._forget_types(change.restarted, old_nodes)
         for running in gone_connections:
             await _close(running)
         await self._start(change)
@@ -382,22 +384,37 @@ class RunningFlow:
             old.step.inbox = []
             for outlet in old.step.outlets.values():
                 outlet.branches.clear()
+            if old.step.entries is not None:
+                self._gone[old.step.id] = old.step
         self._drop(old.planned.id, waiting)
 
-    async def _save_gone(self, stopped: list[Running]) -> None:
-        """What the states of nodes that are gone hold stays on disk, should they come back."""
-        steps = [r.step for r in stopped if r.step is not None and r.step.entries is not None]
-        if not steps:
-            return
-        try:
-            await checkpoint(self.around.store, self.id, steps)
-        except Exception as err:  # noqa: BLE001  # a full disk: it comes again after a restart
-            LOG.error("states cannot be saved: %s", err)  # noqa: TRY400  # no traceback for people
-            return
+    def steps(self) -> list[Step]:
+        """All steps with something to save: those at work, and those of nodes just removed."""
+        return [*(r.step for r in self.nodes.values() if r.step is not None), *self._gone.values()]
+
+    def saved(self, steps: list[Step]) -> None:
+        """These are in a checkpoint: what removed nodes hold is safe there, should they return."""
         for step in steps:
-            if number := step.let_go(SPOOLED):
-                facts = {"flow": self.id, "node": step.id, "number": number}
-                LOG.warning("messages that it held stay in its state", extra={"facts": facts})
+            if self._gone.get(step.id) is step:
+                del self._gone[step.id]
+                if number := step.let_go(SPOOLED):
+                    facts = {"flow": self.id, "node": step.id, "number": number}
+                    LOG.warning("messages that it held stay in its state", extra={"facts": facts})
+
+    def _come_back(self, new: Running) -> None:
+        """A node that was removed, and whose state is not saved yet, is here again."""
+        old = self._gone.pop(new.planned.id, None)
+        if old is not None and new.step is not None:
+            new.step.take_over(old, same=old.type.name == new.planned.type.name)
+
+    async def _forget_types(self, names: Sequence[str], old: Mapping[str, Running]) -> None:
+        """The saved states of nodes that are of another type now are nobody's."""
+        for name in names:
+            if old[name].planned.type.name != self.nodes[name].planned.type.name:
+                try:
+                    await self.around.store.run(self.around.store.drop_states(self.id, name))
+                except sqlite3.Error as err:  # the type is saved with a state, so none is mistaken
+                    LOG.warning("old states cannot be removed: %s", err)
 
     def _let_out_again(self) -> None:
         """What had left a state when the engine ended, and was not committed, leaves again."""
@@ -557,10 +574,10 @@ class RunningFlow:
             made.on_level = _leveller(self._feeders_before(wire.source, into))
         for name, running in self.nodes.items():
             if running.wire is not None:
-                feeders: set[Feeder] = set()
+                feeders: dict[Feeder, None] = {}
                 for wire in into.get(name, []):
                     kept = self.settings_wires.get(wire)
-                    feeders |= {kept[1]} if kept else self._feeders_before(wire.source, into)
+                    feeders |= {kept[1]: None} if kept else self._feeders_before(wire.source, into)
                 running.wire.on_level = _leveller(feeders)
         self._level_anew()
 
@@ -578,9 +595,11 @@ class RunningFlow:
         for feeder in feeders:
             feeder.go_on()
 
-    def _feeders_before(self, name: str, into: Mapping[str, list[PlannedWire]]) -> set[Feeder]:
+    def _feeders_before(
+        self, name: str, into: Mapping[str, list[PlannedWire]]
+    ) -> dict[Feeder, None]:
         """The feeders that a node's messages come from, up to the boundaries before it."""
-        found: set[Feeder] = set()
+        found: dict[Feeder, None] = {}  # a set in order, so that a run can be repeated
         seen: set[str] = set()
         todo = [name]
         while todo:
@@ -590,12 +609,12 @@ class RunningFlow:
             seen.add(at)
             running = self.nodes[at]
             if running.feeder is not None:
-                found.add(running.feeder)
+                found[running.feeder] = None
                 continue
             for wire in into.get(at, []):
                 kept = self.settings_wires.get(wire)
                 if kept is not None:
-                    found.add(kept[1])
+                    found[kept[1]] = None
                 else:
                     todo.append(wire.source)
         return found
@@ -782,7 +801,7 @@ class RunningFlow:
         return [wire for wire in wires if isinstance(wire, SpillWire)]
 
 
-def _leveller(feeders: set[Feeder]) -> Callable[[Wire], None]:
+def _leveller(feeders: Iterable[Feeder]) -> Callable[[Wire], None]:
     def level(wire: Wire) -> None:
         for feeder in feeders:
             feeder.level(wire)
@@ -827,7 +846,7 @@ async def _close_all(all_of_them: Iterable[Running]) -> None:
 
 
 async def _close(running: Running) -> None:
-    """Close one node or connection within 2 s, whatever it does."""
+    """Close one node or connection within 1.6 s, whatever it does."""
     running.context.cancel_timers()
     if running.task is not None:
         running.task.cancel()

@@ -147,11 +147,13 @@ class Engine:
                 LOG.exception("idle states cannot be forgotten")
 
     async def _checkpoint(self, flow: RunningFlow) -> None:
-        steps = [running.step for running in flow.nodes.values() if running.step is not None]
+        steps = flow.steps()
         try:
             await checkpoint(self.folder.store, flow.id, steps, flow.leaving)
         except Exception as err:  # noqa: BLE001  # a full disk: said, and tried again in a second
             self._trouble(f"node states cannot be saved: {err}")
+        else:
+            flow.saved(steps)
 
     def _trouble(self, what: str) -> None:
         LOG.error("%s", what)

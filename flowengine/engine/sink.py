@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from flowengine.clock import SECOND, Clock
@@ -88,7 +89,7 @@ class SinkRunner:
         )
         self._slots = asyncio.Semaphore(node.concurrency)
         self._drainer: asyncio.Task[None] | None = None
-        self._writers: set[asyncio.Task[None]] = set()
+        self._writers: dict[asyncio.Task[None], None] = {}
         self._away_since = 0
         self._holds = 0
         self._waits_for_age = False
@@ -145,7 +146,8 @@ class SinkRunner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             if self.backlog is not None:
-                self.backlog.close()
+                # Better once more than never: who runs next writes or stores it.
+                self.wire.put_back(self.backlog.close())
 
     def _open_backlog(self) -> None:
         if self._open_spool is None:
@@ -178,10 +180,7 @@ class SinkRunner:
             if self.node.concurrency == 1:
                 await self._deliver(messages)
             else:
-                await self._slots.acquire()
-                task = asyncio.create_task(self._deliver(messages))
-                self._writers.add(task)
-                task.add_done_callback(self._written)
+                await self._deliver_beside(messages)
             if self._stopping and self.is_away and self.backlog is None:
                 break  # nowhere to put it: it stays unacknowledged, and comes again
         if self._writers:
@@ -192,8 +191,26 @@ class SinkRunner:
             with contextlib.suppress(TimeoutError):  # what failed is on its way to the quarantine
                 await asyncio.wait_for(self.backlog.settled(), SETTLE_WITHIN)
 
-    def _written(self, task: asyncio.Task[None]) -> None:
-        self._writers.discard(task)
+    async def _deliver_beside(self, messages: list[Message]) -> None:
+        """Write a batch in a task of its own, once there is a slot for it."""
+        try:
+            await self._slots.acquire()
+        except asyncio.CancelledError:
+            self.wire.put_back(messages)
+            raise
+        unbegun = [messages]
+
+        async def deliver() -> None:
+            await self._deliver(unbegun.pop())
+
+        task = asyncio.create_task(deliver())
+        self._writers[task] = None
+        task.add_done_callback(partial(self._written, unbegun))
+
+    def _written(self, unbegun: list[list[Message]], task: asyncio.Task[None]) -> None:
+        for messages in unbegun:  # cancelled before it ran at all
+            self.wire.put_back(messages)
+        self._writers.pop(task, None)
         self._slots.release()
         if not task.cancelled() and task.exception() is not None:
             self._log("error", f"the sink failed: {task.exception()}")
@@ -428,10 +445,13 @@ class SinkRunner:
                 continue
             pause = 0
             if not messages:
-                if not backlog.open:
+                if backlog.open:
+                    await self._settled_or_halted(backlog)
+                elif backlog.depth:
+                    pause = DISK_RETRY  # a failing disk shows less than it holds
+                else:
                     self._away_since = 0
                     break
-                await self._settled_or_halted(backlog)
                 continue
             try:
                 await self._write(messages)

@@ -6,6 +6,7 @@ the words of this engine. A rule of the peer's that is a comparison is an expres
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -60,6 +61,7 @@ class Running(Process):
             env={
                 "PYTHONPATH": f"{ROOT}:{_offer_bench_nodes(work)}",
                 "FLOWENGINE_BENCH_STATS": str(self.stats_file),
+                "PYTHONDONTWRITEBYTECODE": "",  # as on a box: compiled once, not at each start
             },
             piped=piped,
         )
@@ -253,8 +255,13 @@ def startup(nodes: int) -> Flow:
     return {"nodes": made, "wires": wires}
 
 
-def start(nodes: int, work: Path) -> tuple[Running, float]:
-    """Start a flow of `nodes` nodes; returns it and the CPU seconds up to its first message."""
+def start(nodes: int, work: Path, *, fresh: bool = False) -> tuple[Running, float]:
+    """Start a flow of `nodes` nodes; returns it and the CPU seconds up to its first message.
+
+    `fresh`: with an empty data folder, as if the flow had never run here.
+    """
+    if fresh:
+        shutil.rmtree(work / f"start-{nodes}" / "data", ignore_errors=True)
     running = Running(startup(nodes), work, name=f"start-{nodes}", piped=True)
     for line in running.errors:
         if FIRST in line:

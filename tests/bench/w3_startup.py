@@ -26,7 +26,7 @@ def measure(results: Results, work: Path, peer: Peer | None, *, quick: bool) -> 
     """One round: every size, ours and the peer's in turn."""
     rest = 1.0 if quick else 3.0
     for nodes, (cpu_bar, memory_bar) in SIZES.items():
-        new = _measured(partial(ours.start, nodes, work), rest=0.2)
+        new = _measured(partial(ours.start, nodes, work, fresh=True), rest=0.2)
         mine = _measured(partial(ours.start, nodes, work), rest=rest)
         theirs = _measured(partial(peer.start, nodes), rest=rest) if peer else None
         at = f"W3 start, {nodes:,} nodes"

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import random
+import selectors
 import shutil
 import sqlite3
 from collections import Counter, defaultdict, deque
@@ -25,7 +26,7 @@ from unittest.mock import patch
 
 from flowengine import Message
 from flowengine.clock import SECOND, ToldClock
-from flowengine.engine import delivery, flowrun
+from flowengine.engine import delivery, feeder, flowrun
 from flowengine.engine.delivery import (
     DROPPED,
     FATES,
@@ -46,6 +47,7 @@ from tests.engine.simulation_flows import OUTSIDE, FlowMaker, In, SimFlow, Simul
 from tests.engine.test_spool import FOLDER, SimDisk
 
 ROUNDS = 3000
+NEVER = 1 << 62
 RECENT = 4 * SECOND
 """How long before a crash what was done may still be done again: a checkpoint, a cursor's write."""
 
@@ -68,6 +70,45 @@ class CheckedReceipt(SourceReceipt, gc=False):
         if self.parts < 1 or self.insecure < 1:
             raise Broken(f"a receipt is secured once too often: {self.parts}, {self.insecure}")
         return super().secure()
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose own time passes only while it has nothing else to do, and then at once.
+
+    So `wait_for` and the like end in the same turn with every run of a seed.
+    """
+
+    def __init__(self) -> None:
+        self.virtual = 0.0
+        super().__init__(_VirtualSelector(self))
+
+    def time(self) -> float:
+        """Seconds of virtual time."""
+        return self.virtual
+
+
+class _VirtualSelector(selectors.SelectSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Wait for nothing."""
+        if timeout is None:
+            raise Broken("nothing goes on any more: every task waits for another")
+        self._loop.virtual += max(0.0, timeout)
+        return super().select(0)
+
+
+class _Stopwatch:
+    """What feeders measure their turns with: they run out of time by chance."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def perf_counter_ns(self) -> int:
+        """Now and then, much later."""
+        return self._chance.choice([0, 0, 0, 10**9])
 
 
 class LaterExecutor(Executor):
@@ -133,8 +174,11 @@ class World:
         self.owner: dict[int, str] = {}
         self.acknowledged: set[int] = set()
         self.receipts: dict[int, SourceReceipt] = {}
-        self.ends: list[tuple[int, set[int], bool]] = []
-        """Of each engine: when it ended, what was unacknowledged then, whether it was killed."""
+        self.ends: list[tuple[int, set[int], int]] = []
+        """Of each engine: when it ended, what was unacknowledged then, since when what was done may
+        be done again."""
+        self.trouble: tuple[int, int] | None = None
+        """Since when a disk was in trouble, and until when."""
         self.number = 0
         self.log: list[str] = []
         self.is_store_broken = False
@@ -224,7 +268,7 @@ class World:
         self.receipts.clear()
         for topic in self.topics.values():
             topic.again()
-        self.threads = LaterExecutor(self.chance)
+        self.threads = LaterExecutor(random.Random(self.chance.random()))  # noqa: S311
         self.engine = Engine(DataFolder(self.data), self.clock)
         self.engine.around.disk = self.threads
         store: Any = self.engine.folder.store
@@ -251,8 +295,11 @@ class World:
             loop: Any = asyncio.get_running_loop()
             if not loop._ready:
                 self.clock.step(self.clock.monotonic() + SECOND // 20)
-                await asyncio.sleep(0.0005)
-        await asyncio.wait_for(task, 20)
+                await asyncio.sleep(0.01)
+        if not task.done():
+            task.cancel()
+            raise Broken("a deploy or stop does not end")
+        await task
 
     async def settle(self) -> None:
         """Let every task go as far as it can without time going by."""
@@ -275,6 +322,10 @@ class World:
 
     async def deploy(self, flow: SimFlow) -> None:
         """Deploy a changed flow."""
+        if self.trouble is not None and self.trouble[1] == NEVER:
+            # What a failing disk may or may not have taken is written once more.
+            open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
+            self.ends.append((self.clock.now(), open_ones, NEVER))
         self.flow = flow
         self.flows.append(flow)
         for name in [name for name in self.sources if name not in flow.nodes]:
@@ -297,14 +348,14 @@ class World:
         open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
         if is_well and open_ones:
             raise Broken(f"a clean stop left {sorted(open_ones)[:9]} unacknowledged")
-        self.ends.append((self.clock.now(), open_ones, False))
+        self.ends.append((self.clock.now(), open_ones, self.clock.now()))
         self.new_life(self.data, clean=True)
 
     async def crash(self) -> None:
         """Kill the engine at this turn of its loop: only what is on disk is left."""
         old, disks = self.data, self.disks
         open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
-        self.ends.append((self.clock.now(), open_ones, True))
+        self.ends.append((self.clock.now(), open_ones, self._unsaved_since()))
         self.disks = {name: disk.crash(self.chance) for name, disk in disks.items()}
         for disk in disks.values():
             disk.is_dead = True
@@ -312,7 +363,7 @@ class World:
         self.new_life(old, clean=False)
         OUTSIDE.clear()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
+        for task in sorted(tasks, key=lambda task: int(task.get_name().rpartition("-")[2])):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         folder: Any = self.engine.folder
@@ -333,7 +384,26 @@ class World:
         for disk in self.disks.values():
             disk.fault, disk.free = lambda _op, _path: None, 10**9
         self.is_store_broken = False
+        self._note_trouble()
         self.clock = ToldClock(start=self.clock.now(), seed=self.seed + self.runs)
+
+    def _note_trouble(self) -> None:
+        """A disk may be in trouble, or well again."""
+        now = self.clock.now()
+        is_bad = self.is_store_broken or any(
+            disk.free == 0 or disk.fault("fsync", None) for disk in self.disks.values()
+        )
+        if is_bad and (self.trouble is None or self.trouble[1] + RECENT < now):
+            self.trouble = (now, now)
+        if self.trouble is not None and (is_bad or self.trouble[1] == NEVER):
+            self.trouble = (self.trouble[0], NEVER if is_bad else now)
+
+    def _unsaved_since(self) -> int:
+        """Since when what was done may not be noted on disk."""
+        now = self.clock.now()
+        if self.trouble is not None and self.trouble[1] + RECENT >= now:
+            return self.trouble[0] - RECENT
+        return now - RECENT
 
     # -- the story
 
@@ -389,6 +459,7 @@ class World:
         chance = self.chance
         if kind == "store":
             self.is_store_broken = not self.is_store_broken
+            self._note_trouble()
             return
         for disk in self.disks.values():
             trouble = chance.choice(["full", "fsync", "none", "none"])
@@ -397,6 +468,7 @@ class World:
             disk.fault = lambda op, _path, bad=trouble == "fsync": (
                 broken if bad and op == "fsync" else None
             )
+        self._note_trouble()
 
     async def _heal(self) -> None:
         """Everything is well again, and much time passes."""
@@ -404,6 +476,7 @@ class World:
         self.is_store_broken = False
         for disk in self.disks.values():
             disk.fault, disk.free = lambda _op, _path: None, 10**9
+        self._note_trouble()
         for _ in range(40):
             await self.pass_time(15 * SECOND)
             for name in self.sources:
@@ -455,8 +528,8 @@ class World:
         """Whether the end of an engine may have repeated a message."""
         let_in, _ = self.let_in_at[number]
         return any(
-            number in open_ones or (was_killed and let_in <= at and first >= at - RECENT)
-            for at, open_ones, was_killed in self.ends
+            number in open_ones or (let_in <= at and first >= since)
+            for at, open_ones, since in self.ends
         )
 
     def _judge_ledger(self) -> None:
@@ -519,13 +592,11 @@ def plan_of(flow: SimFlow) -> Plan:
 
 @contextlib.contextmanager
 def _in_place_of_the_real(world: World) -> Iterator[None]:
-    """Simulated disks, checked receipts, short waits."""
+    """Simulated disks, checked receipts."""
     with (
         patch.object(flowrun, "Spool", world.spool),
         patch.object(delivery, "SourceReceipt", CheckedReceipt),
-        patch.object(flowrun, "WRITE_OUT", 0.05),
-        patch.object(flowrun, "CLOSE_WITHIN", 0.05),
-        patch.object(flowrun, "OPEN_WITHIN", 0.05),
+        patch.object(feeder, "time", _Stopwatch(random.Random(world.seed))),  # noqa: S311
     ):
         yield
 
@@ -536,8 +607,8 @@ def run(seed: int, folder: Path, steps: int = 40) -> World:
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with _in_place_of_the_real(world):
-            asyncio.run(world.play(steps))
+        with _in_place_of_the_real(world), asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(world.play(steps))
     except Exception as err:
         raise Broken(f"seed {seed}: {type(err).__name__}: {err}") from err
     finally:

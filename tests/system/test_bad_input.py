@@ -3,10 +3,12 @@
 Two flows run in one process: `bad` gets what is wrong, `good` counts on.
 """
 
+import hashlib
 import json
 import re
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,9 +19,9 @@ import pytest
 from tests.flow_process import FlowProcess, flowengine, write_flow
 from tests.system.brokers import MakeMosquitto, Mosquitto
 from tests.system.publisher import Publisher, packet, publish_packet, text
-from tests.system.real import LOOPBACK, free_port, until
+from tests.system.real import LOOPBACK, free_port, need, until
 from tests.system.stores import InfluxFront
-from tests.system.test_pipeline import scraped
+from tests.system.test_pipeline import influx, scraped
 
 LARGE = 100_000_000
 LIMIT = {"type": "threshold", "field": "payload.temperature", "above": 8}
@@ -34,25 +36,25 @@ def site(port: int, **more: Any) -> dict[str, Any]:
 class Beside:
     """A running engine with the flow `good` in it, of which each `still_runs` asks for a sign."""
 
-    def __init__(self, folder: Path, broker: Mosquitto, **login: str) -> None:
-        """Write the flow; `login` is what the broker wants of the good flow."""
+    def __init__(self, folder: Path, broker: Mosquitto, **secrets: str) -> None:
+        """Write the flow; with the secret `good` it is the user `good` to the broker."""
         self.address = f"{LOOPBACK}:{free_port()}"
-        self.engine = FlowProcess(folder, "--metrics", self.address, "--ready-after", "2s")
-        self._broker, self._login, self._number = broker, login, 0
-        given = {"username": login["user"]} if login else {}
-        if login:
-            given["password"] = {"$secret": "good"}  # type: ignore[assignment]
-            self.engine = FlowProcess(
-                *(folder, "--metrics", self.address, "--ready-after", "2s"),
-                env={"FLOWENGINE_SECRET_GOOD": login["password"], "FLOWENGINE_SECRET_BAD": "x"},
-            )
-        good = {"type": "mqtt.in", "broker": "site", "topic": "good"}
+        self.engine = FlowProcess(
+            *(folder, "--metrics", self.address, "--ready-after", "2s"),
+            env={f"FLOWENGINE_SECRET_{name.upper()}": value for name, value in secrets.items()},
+        )
+        self._broker, self._number = broker, 0
+        self._login = {"user": "good", "password": secrets["good"]} if "good" in secrets else {}
+        user = {"username": "good", "password": {"$secret": "good"}} if self._login else {}
         write_flow(
             folder,
             "good",
-            {"in": good, "out": {"type": "file.append", "path": "good.jsonl"}},
+            {
+                "in": {"type": "mqtt.in", "broker": "site", "topic": "good"},
+                "out": {"type": "file.append", "path": "good.jsonl"},
+            },
             ["in -> out"],
-            site(broker.port, **given),
+            site(broker.port, **user),
         )
 
     def publish(self, topic: bytes | str, payload: bytes) -> None:
@@ -148,7 +150,8 @@ def test_a_reading_that_is_none_is_told_with_its_field_and_set_aside(
             said = engine.until_said("WARNING bad/limit: ", f"(topic bad/{name})")
             assert "payload.temperature" in said
         beside.still_runs()
-        found = until(lambda: len(s := beside.set_aside()) == len(sent) and s)
+        until(lambda: len(beside.set_aside()) == len(sent))
+        found = beside.set_aside()
         assert [entry["message"]["topic"] for entry in found] == [f"bad/{name}" for name in sent]
         assert found[0]["message"]["payload"] == "hello"
         assert found[5]["message"]["payload"] == {"$bytes": "//4A"}
@@ -274,7 +277,7 @@ def test_f75_a_device_that_publishes_to_no_topic_is_put_out_by_the_broker(
     with beside.engine as engine:
         engine.until_ready()
         for topic in (b"bad/\xff", b"bad/+", b"bad/#"):
-            with pytest.raises(OSError, match="closed|reset"):
+            with pytest.raises(OSError, match=r"closed|reset"):
                 beside.publish(topic, b"1")
         beside.still_runs()
         assert "WARNING" not in engine.said
@@ -284,16 +287,18 @@ def test_a_line_that_influxdb_refuses_is_told_and_the_others_are_written(
     mosquitto: Mosquitto, influx_front: InfluxFront, tmp_path: Path
 ) -> None:
     """A text where numbers are: a field type conflict."""
-    beside = Beside(tmp_path, mosquitto)
-    write = {"type": "influxdb.write", "server": "influx", "measurement": "room"}
-    write |= {"tags": {"device": "key"}, "fields": {"temperature": "payload.temperature"}}
-    write |= {"batch": {"age": "300ms"}}
-    server = {"type": "influxdb.server", "url": influx_front.url, "bucket": influx_front.bucket}
-    server["token"] = {"$secret": "token"}  # type: ignore[assignment]
-    connections = {**site(mosquitto.port), "influx": server}
+    beside = Beside(tmp_path, mosquitto, token=influx_front.token)
+    write = {
+        "type": "influxdb.write",
+        "server": "influx",
+        "measurement": "room",
+        "tags": {"device": "key"},
+        "fields": {"temperature": "payload.temperature"},
+        "batch": {"age": "300ms"},
+    }
+    connections = {**site(mosquitto.port), "influx": influx(influx_front, "token")}
     nodes = {"in": BAD, "write": write, **CAUGHT}
     write_flow(tmp_path, "bad", nodes, ["in -> write", "caught -> kept"], connections)
-    beside.engine._env["FLOWENGINE_SECRET_TOKEN"] = influx_front.token
     with beside.engine as engine:
         engine.until_ready()
 
@@ -332,8 +337,9 @@ def test_an_absent_broker_is_told(mosquitto: Mosquitto, tmp_path: Path) -> None:
         assert engine.stop() < 5
 
 
-ACL = "user good\ntopic readwrite #\n\nuser bad\ntopic read allowed/#\n"
 USERS = {"good": "g", "bad": "b"}
+ACL = "user good\ntopic readwrite #\n\nuser bad\ntopic read allowed/#\n"
+SECURITY = "/usr/lib/*/mosquitto_dynamic_security.so"
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1", "auto"])
@@ -341,7 +347,7 @@ def test_a_refused_password_is_told(
     make_mosquitto: MakeMosquitto, tmp_path: Path, protocol: str
 ) -> None:
     broker = make_mosquitto(password=USERS)
-    beside = Beside(tmp_path, broker, user="good", password="g")
+    beside = Beside(tmp_path, broker, good=USERS["good"], bad="wrong")
     wrong = {"username": "bad", "password": {"$secret": "bad"}, "protocol": protocol}
     write_flow(
         *(tmp_path, "bad", {"in": BAD, "out": {"type": "debug"}}, ["in -> out"]),
@@ -355,17 +361,33 @@ def test_a_refused_password_is_told(
         assert engine.stop() < 5
 
 
+def may_not_read(folder: Path) -> str:
+    """Settings of a broker that refuses the user `bad` to subscribe: its access list cannot."""
+    salt, rounds = b"twelve bytes", 101
+    word = hashlib.pbkdf2_hmac("sha512", USERS["bad"].encode(), salt, rounds)
+    user = {"username": "bad", "password": b64encode(word).decode(), "iterations": rounds}
+    user |= {"salt": b64encode(salt).decode(), "roles": [{"rolename": "deaf"}]}
+    rule = {"acltype": "subscribePattern", "topic": "bad/#", "allow": False}
+    kinds = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")
+    rights = {
+        "defaultACLAccess": dict.fromkeys(kinds, True),
+        "clients": [user],
+        "roles": [{"rolename": "deaf", "acls": [rule]}],
+    }
+    file = folder / "rights.json"
+    file.write_text(json.dumps(rights))
+    return f"plugin {need('mosquitto dynamic security', SECURITY)}\nplugin_opt_config_file {file}"
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_topic_that_may_not_be_read_is_told(
     make_mosquitto: MakeMosquitto, tmp_path: Path, protocol: str
 ) -> None:
-    # mosquitto grants every subscription and lets nothing through, unless it is told to check them.
-    broker = make_mosquitto(password=USERS, acl=ACL, extra="")
-    beside = Beside(tmp_path, broker, user="good", password="g")
-    beside.engine._env["FLOWENGINE_SECRET_BAD"] = "b"
+    broker = make_mosquitto(extra=may_not_read(tmp_path))
+    beside = Beside(tmp_path / "flows", broker, bad=USERS["bad"])
     login = {"username": "bad", "password": {"$secret": "bad"}, "protocol": protocol}
     write_flow(
-        *(tmp_path, "bad", {"in": BAD, "out": {"type": "debug"}}, ["in -> out"]),
+        *(tmp_path / "flows", "bad", {"in": BAD, "out": {"type": "debug"}}, ["in -> out"]),
         site(broker.port, **login),
     )
     with beside.engine as engine:
@@ -381,8 +403,7 @@ def test_a_topic_that_may_not_be_written_is_told_and_the_message_kept(
 ) -> None:
     """MQTT 5 says so; an MQTT 3.1.1 broker acknowledges what it throws away (§3.3.5)."""
     broker = make_mosquitto(password=USERS, acl=ACL)
-    beside = Beside(tmp_path, broker, user="good", password="g")
-    beside.engine._env["FLOWENGINE_SECRET_BAD"] = "b"
+    beside = Beside(tmp_path, broker, **USERS)
     login = {"username": "bad", "password": {"$secret": "bad"}}
     tick = {"type": "timer.tick", "every": "1h", "payload": {"temperature": 21.5}}
     out = {"type": "mqtt.out", "broker": "site", "topic": "forbidden/dev-1"}

@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.flow_process import FlowProcess, flowengine, write_flow
 from tests.system.brokers import MakeMosquitto, Mosquitto
+from tests.system.coap_peers import CoapClient
 from tests.system.publisher import Publisher
 from tests.system.real import LOOPBACK, free_port, need, until
 from tests.system.stores import InfluxFront, Victoria
@@ -42,8 +43,8 @@ def site(broker: Mosquitto) -> dict[str, Any]:
     return {"type": "mqtt.broker", "host": LOOPBACK, "port": broker.port}
 
 
-def influx(front: InfluxFront) -> dict[str, Any]:
-    token = {"$secret": "influx-token"}
+def influx(front: InfluxFront, stored_as: str = "influx-token") -> dict[str, Any]:
+    token = {"$secret": stored_as}
     return {"type": "influxdb.server", "url": front.url, "bucket": front.bucket, "token": token}
 
 
@@ -208,6 +209,71 @@ def test_a_reading_above_the_limit_switches_its_device_once_per_crossing(
         ]
         assert [what for where, what in heard() if where == "site/dev-2/fan"] == ["ON"]
         assert [what for where, what in heard() if where == "site/dev-3/fan"] == []
+
+
+def test_coap_devices_take_the_same_way(
+    mosquitto: Mosquitto, influx_front: InfluxFront, coap_client: CoapClient, tmp_path: Path
+) -> None:
+    """libcoap's client puts and observes; its 2.04 says that every branch has the reading."""
+    port, soon = free_port(), {"batch": {"age": "50ms"}}
+    devices = {"type": "coap.server", "server": "box", "path": "/telemetry/{device}"}
+    devices |= {"observable": True, "time": "payload.timestamp"}  # type: ignore[dict-item]
+    alarm = {"type": "threshold", "field": "payload.temperature", "above": 8}
+    fan = {"type": "actuator.switch", "through": "mqtt", "broker": "site"}
+    write_flow(
+        tmp_path / "flows",
+        "coap-room",
+        {
+            "in": devices,
+            "influx": {**TO_INFLUX, **soon},
+            "series": {**TO_SERIES, **soon},
+            "alarm": alarm,
+            "fan": {**fan, "topic": "site/{key}/fan"},
+        },
+        [
+            *("in -> influx", "in -> series", "in -> alarm"),
+            *("alarm.raised -> fan", "alarm.cleared -> fan"),
+        ],
+        {
+            "site": site(mosquitto),
+            "influx": influx(influx_front),
+            "box": {"type": "coap.listen", "port": port},
+        },
+    )
+    uri = f"coap://{LOOPBACK}:{port}/telemetry"
+    curve = [7, 9, 10, 7, 9.5]
+    with (
+        listener(mosquitto, "site/+/fan") as heard,
+        FlowProcess(tmp_path / "flows", env=secret(influx_front)) as engine,
+    ):
+        engine.until_ready()
+        log = tmp_path / "observer"
+        observing: subprocess.Popen[bytes] | None = None
+        try:
+            for number, temperature in enumerate(curve):
+                for device in range(2):
+                    body = reading(device, number, temperature - device * 5)[1].decode()
+                    path = f"{uri}/dev-{device}"
+                    said = coap_client("-v", "6", "-m", "put", "-t", "json", "-e", body, path)
+                    assert "c:2.04" in said
+                    assert points(influx_front) == 2 * number + device + 1  # and not a moment later
+                if observing is None:
+                    argv = [coap_client._command, "-v", "6", "-m", "get", "-s", "60"]
+                    with log.open("wb") as out:
+                        observing = subprocess.Popen(
+                            [*argv, f"{uri}/dev-0"], stdout=out, stderr=out
+                        )
+                told = f'"number": {number},'
+                until(lambda told=told: told in log.read_text(), what=told)  # type: ignore[misc]
+        finally:
+            if observing is not None:
+                observing.terminate()
+                observing.wait()
+        assert counts(influx_front) == {"dev-0": 5, "dev-1": 5}
+        assert Counter(row["tags"]["device"] for row in exported(engine)) == counts(influx_front)
+        until(lambda: len(heard()) >= 3, what="three commands")
+        assert heard() == [("site/dev-0/fan", what) for what in ("ON", "OFF", "ON")]
+        assert engine.stop() < 5
 
 
 # --- a flood
