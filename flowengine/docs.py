@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowengine.check_types import config_schema
+from flowengine.check.types import config_schema
+from flowengine.flow.schema_paths import Schema, ways
 from flowengine.node import NodeType
 from flowengine.registry import Registry
-from flowengine.schema_paths import Schema, ways
 
 BEGIN = "<!-- node types: made by flowengine docs --readme README.md -->"
 END = "<!-- end of node types -->"

@@ -129,8 +129,8 @@ class ExpressionError(NodeError):
 class Unavailable(FlowengineError):
     """A far side is absent, slow or asks to wait; the sink holds its records and tries again.
 
-    `retry_after` is in seconds, None for the sink's own backoff. `state` is what the node is said to
-    be: `waiting`, or `failed` where waiting alone will not help and someone must act.
+    `retry_after` is in seconds, None for the sink's own backoff. `state` is what the node is said
+    to be: `waiting`, or `failed` where waiting alone will not help and someone must act.
     """
 
     state: Literal["waiting", "failed"] = "waiting"

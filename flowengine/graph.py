@@ -8,11 +8,16 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-import networkx as nx
-
-from flowengine.flow_model import Flow, Wire
+from flowengine.flow.model import Flow, Wire
 
 MAX_CYCLES = 20  # a flow with more is one big knot; the first ones say enough
+
+
+def _networkx() -> Any:
+    """networkx, once a graph is made of it: 70 ms and 10 MB that a restart does without."""
+    import networkx  # noqa: PLC0415
+
+    return networkx
 
 
 class Cycle(NamedTuple):
@@ -39,7 +44,7 @@ class FlowGraph:
         self, flow: Flow, *, disabled: bool = True, leave_out: Collection[str] = ()
     ) -> None:
         self.flow = flow
-        self.graph: Any = nx.DiGraph()
+        self.graph: Any = _networkx().DiGraph()
         self.graph.add_nodes_from(
             name
             for name, spec in flow.nodes.items()
@@ -97,6 +102,7 @@ class FlowGraph:
 
         Nodes of one cycle share a layer. Within a layer the order is the flow's.
         """
+        nx = _networkx()
         place = {name: index for index, name in enumerate(self.graph)}
         knots = nx.condensation(self.graph)
         layers = []
@@ -114,6 +120,7 @@ class FlowGraph:
 
         Of a cycle that nothing else leads to it is the node that stands first in the flow.
         """
+        nx = _networkx()
         part = self.graph.subgraph(names)
         knots = nx.condensation(part)
         place = {name: index for index, name in enumerate(self.graph)}
@@ -131,6 +138,7 @@ class FlowGraph:
         cycle found is a shortest one through its wire; with one boundary put into each of them the
         flow has none left (up to MAX_CYCLES).
         """
+        nx = _networkx()
         part = nx.DiGraph()
         for source, target, data in self.graph.edges(data=True):
             wires = [i for i in data["wires"] if not self.flow.wires[i].is_boundary]
@@ -151,6 +159,7 @@ class FlowGraph:
 
 def _knots(graph: Any) -> list[list[str]]:
     """The sets of nodes that lead to each other, or a node to itself."""
+    nx = _networkx()
     return [
         list(knot)
         for knot in nx.strongly_connected_components(graph)

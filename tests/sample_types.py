@@ -33,7 +33,7 @@ from flowengine.fields import (
     fault,
 )
 from flowengine.flow import Flow, parse_flow
-from flowengine.json_lines import to_lines
+from flowengine.flow.json_lines import to_lines
 from flowengine.node import MARK, NodeType
 from flowengine.registry import BrokenFamily, Registry
 

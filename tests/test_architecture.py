@@ -30,6 +30,7 @@ class Room(NamedTuple):
     libraries: frozenset[str]
 
 
+CELLAR = ("delivery", "leaving", "segment", "spool", "state", "store", "wire")
 BASE = ("words", "language", "contract")
 CHECKED = (*BASE, "documents", "graph", "registry", "checks")
 ROOMS = {
@@ -45,35 +46,19 @@ ROOMS = {
         frozenset({"msgspec", "pydantic", "pydantic_core"}),
     ),
     "documents": Room(
-        (
-            "canonical",
-            "case_model",
-            "case_reader",
-            "casefile",
-            "config",
-            "flow*",
-            "json_*",
-            "params",
-            "part_reader",
-            "references",
-            "schema_paths",
-            "secret*",
-            "strict_json",
-        ),
+        ("cases", "cases.model", "cases.reader", "config", "flow*", "secrets*"),
         BASE,
         frozenset({"msgspec", "pydantic", "pydantic_core", "cryptography"}),
     ),
     "graph": Room(("graph",), (*BASE, "documents"), frozenset({"networkx"})),
     "registry": Room(("registry",), BASE, frozenset()),
     "checks": Room(
-        ("check*", "diff*", "merge"),
+        ("check*", "diff*"),
         (*BASE, "documents", "graph", "registry"),
         frozenset({"msgspec", "pydantic", "pydantic_core"}),
     ),
     "cellar": Room(  # of the engine: knows messages and disks, and nothing of flows
-        tuple(
-            f"engine.{name}" for name in ("delivery", "segment", "spool", "state", "store", "wire")
-        ),
+        tuple(f"engine.{name}" for name in CELLAR),
         BASE,
         frozenset({"msgspec"}),
     ),
@@ -83,7 +68,7 @@ ROOMS = {
         frozenset({"msgspec", "pydantic", "psutil", "prometheus_client", "cryptography"}),
     ),
     "tools": Room(
-        ("testing*", "docs", "schema", "schema_cases", "casematch", "caserun", "broker"),
+        ("testing*", "docs", "schema*", "cases.match", "cases.run", "broker"),
         (*CHECKED, "cellar", "engine"),
         ANY,
     ),

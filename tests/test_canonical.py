@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowengine.canonical import canonical, canonical_cases, canonical_layout, document
 from flowengine.flow import parse_flow
-from flowengine.json_lines import to_lines
+from flowengine.flow.canonical import canonical, canonical_cases, canonical_layout, document
+from flowengine.flow.json_lines import to_lines
 from tests.flow_texts import FLOW_TEXTS
 
 EXAMPLE = """{"wires": ["readings -> alarm", "alarm.raised -> siren"],

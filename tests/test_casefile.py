@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowengine.canonical import canonical_cases
-from flowengine.casefile import bundled_cases, check_cases, load_cases, parse_cases
+from flowengine.cases import bundled_cases, check_cases, load_cases, parse_cases
 from flowengine.clock import TOLD_START
 from flowengine.flow import cases_path, parse_flow
+from flowengine.flow.canonical import canonical_cases
 
 S = 1_000_000_000
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flowengine.casefile import check_cases, parse_cases
-from flowengine.caserun import CaseResult, expectation, run_case
-from flowengine.check_types import field_type_of
+from flowengine.cases import check_cases, parse_cases
+from flowengine.cases.run import CaseResult, expectation, run_case
+from flowengine.check.types import field_type_of
 from flowengine.flow import parse_flow
 from flowengine.registry import REGISTRY
 

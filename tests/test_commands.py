@@ -17,8 +17,8 @@ from flowengine.commands.bundle import bundle, unbundled
 from flowengine.commands.folder import printable
 from flowengine.errors import FindingsError
 from flowengine.flow import parse_flow
-from flowengine.flow_model import slug_of
-from flowengine.nodes.series_store import Point, SeriesStore, tags_text
+from flowengine.flow.model import slug_of
+from flowengine.nodes.series.store import Point, SeriesStore, tags_text
 from tests.flow_process import FlowProcess, environment, flowengine, write_flow
 from tests.flow_texts import FLOW_TEXTS
 from tests.system.real import find, need, until

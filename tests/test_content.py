@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowengine.content import CONTENT_TYPES, decode, decoder, encode, encoder, parse_json
-from flowengine.content_limits import MAX_BYTES
+from flowengine.content.limits import MAX_BYTES
 from flowengine.errors import PayloadError
 
 INTEGERS = st.integers(-(2**63), 2**64 - 1)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowengine.canonical import canonical
-from flowengine.check_types import book_of
+from flowengine.check.types import book_of
 from flowengine.diff import FlowDiff, as_json, compare_flows
-from flowengine.diff_text import diff_text, mermaid
+from flowengine.diff.text import diff_text, mermaid
 from flowengine.flow import Flow, parse_flow
+from flowengine.flow.canonical import canonical
 from tests.sample_types import SAMPLES, documents, flow_of
 
 ROOM: dict[str, Any] = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flowengine.errors import ExpressionError, NodeError, SyntaxFault
 from flowengine.expression import compile_expression
-from flowengine.expression_careful import evaluate
-from flowengine.expression_grammar import parse
+from flowengine.expression.careful import evaluate
+from flowengine.expression.grammar import parse
 from flowengine.message import Message
 
 NOW = 1_795_449_300.5

@@ -621,8 +621,8 @@ import sys, types
 package = types.ModuleType("flowengine")
 package.__path__ = [sys.argv[1]]
 sys.modules["flowengine"] = package
-import flowengine.flow, flowengine.references, flowengine.secrets
-import flowengine.canonical, flowengine.casefile
+import flowengine.flow, flowengine.flow.references, flowengine.secrets
+import flowengine.flow.canonical, flowengine.cases
 heavy = ("pydantic", "networkx", "cryptography", "flowengine.fields", "flowengine.node")
 print([name for name in heavy if name in sys.modules])
 """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flowengine.errors import ExpressionError
 from flowengine.expression import compile_expression
 from flowengine.functions import CONSTANTS, FORMS, FUNCTIONS
-from flowengine.functions_text import match, sub
+from flowengine.functions.text import match, sub
 from flowengine.message import Message
 
 PAYLOAD: dict[str, Any] = {

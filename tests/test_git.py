@@ -13,9 +13,9 @@ from hypothesis import given, settings
 
 from flowengine.commands.fmt import formatted
 from flowengine.diff import compare_flows
+from flowengine.diff.merge import Merged, merge_flows
 from flowengine.flow import Flow, parse_flow
 from flowengine.git import path_in
-from flowengine.merge import Merged, merge_flows
 from tests.sample_types import SAMPLES, documents, flow_of
 
 ROOT = Path(__file__).resolve().parents[1]

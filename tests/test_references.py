@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from flowengine.errors import UsageError
 from flowengine.fields import Secret
 from flowengine.flow import parse_flow
-from flowengine.params import fit, from_text
-from flowengine.references import (
+from flowengine.flow.params import fit, from_text
+from flowengine.flow.references import (
     Absent,
     load_params,
     read_params,

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowengine.errors import StartError, UsageError
-from flowengine.secret_keys import new_key, seal, unseal
 from flowengine.secrets import SecretStore
+from flowengine.secrets.keys import new_key, seal, unseal
 
 KEY = base64.b64encode(b"k" * 32).decode()
 OTHER = base64.b64encode(b"o" * 32).decode()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from flowengine.strict_json import MAX_SIZE, read_json
+from flowengine.flow.strict_json import MAX_SIZE, read_json
 
 FAULTS = {
     "empty": (b"", "not-json", 1, 1, "empty", "nodes"),

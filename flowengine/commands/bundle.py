@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 
-from flowengine.canonical import canonical, canonical_cases, canonical_layout
-from flowengine.casefile import load_cases
-from flowengine.check_types import book_of
+from flowengine.cases import load_cases
+from flowengine.check.types import book_of
 from flowengine.cli_text import count
 from flowengine.commands.fmt import write
 from flowengine.errors import Finding, FindingsError, UsageError
@@ -25,7 +24,8 @@ from flowengine.flow import (
     read_file,
     slug_of,
 )
-from flowengine.references import references
+from flowengine.flow.canonical import canonical, canonical_cases, canonical_layout
+from flowengine.flow.references import references
 from flowengine.registry import REGISTRY
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from flowengine.check import check_flows, in_file_order
-from flowengine.check_types import book_of
+from flowengine.check.types import book_of
 from flowengine.cli_text import count, paint
 from flowengine.commands.sarif import sarif
 from flowengine.errors import Finding
 from flowengine.flow import Flow, find_flows, load_flow
-from flowengine.references import load_params, read_params
+from flowengine.flow.references import load_params, read_params
 from flowengine.registry import REGISTRY
 
 OWN = "flowengine"

@@ -16,7 +16,7 @@ import msgspec
 from flowengine.cli_text import paint
 from flowengine.commands.fmt import kind_of
 from flowengine.diff import FlowDiff, as_json, compare_flows
-from flowengine.diff_text import diff_text, mermaid
+from flowengine.diff.text import diff_text, mermaid
 from flowengine.errors import Finding, UsageError
 from flowengine.flow import (
     CONNECTIONS,
@@ -26,7 +26,7 @@ from flowengine.flow import (
     load_layout,
     parse_flow,
 )
-from flowengine.flow_reader import read_layout, read_shared
+from flowengine.flow.reader import read_layout, read_shared
 from flowengine.git import path_in, read_blob
 from flowengine.registry import REGISTRY
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flowengine.canonical import canonical, canonical_cases, canonical_layout, document
-from flowengine.check_types import book_of
+from flowengine.check.types import book_of
 from flowengine.errors import Finding, FindingsError, UsageError
 from flowengine.flow import (
     CONNECTIONS,
@@ -22,8 +21,9 @@ from flowengine.flow import (
     parse_flow,
     read_file,
 )
-from flowengine.flow_reader import read_layout, read_shared
-from flowengine.json_lines import to_lines
+from flowengine.flow.canonical import canonical, canonical_cases, canonical_layout, document
+from flowengine.flow.json_lines import to_lines
+from flowengine.flow.reader import read_layout, read_shared
 from flowengine.registry import REGISTRY
 
 
@@ -132,7 +132,7 @@ def _stop_at(faults: list[Finding]) -> None:
 
 
 def _cases(raw: bytes, name: str) -> dict[str, Any]:
-    from flowengine.casefile import parse_cases  # noqa: PLC0415  # only where there are tests
+    from flowengine.cases import parse_cases  # noqa: PLC0415  # only where there are tests
 
     cases, faults = parse_cases(raw, file=name)
     if cases is None or faults:

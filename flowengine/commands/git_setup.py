@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from flowengine.commands.fmt import formatted, kind_of, write
+from flowengine.diff.merge import Conflict, Merged, Merger, by_name, merge_flows
 from flowengine.errors import FindingsError
 from flowengine.flow import Flow, parse_flow
+from flowengine.flow.strict_json import read_json
 from flowengine.git import merge_text, set_up
-from flowengine.merge import Conflict, Merged, Merger, by_name, merge_flows
 from flowengine.registry import REGISTRY
-from flowengine.strict_json import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

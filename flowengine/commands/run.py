@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from flowengine.check_types import field_type_of
+from flowengine.check.types import field_type_of
 from flowengine.clock import SECOND
 from flowengine.engine.checked import CheckedFlows
 from flowengine.engine.folder import DataFolder
@@ -32,7 +32,7 @@ from flowengine.engine.plan import Plan, make_plan
 from flowengine.engine.runtime import Engine
 from flowengine.errors import Finding, FindingsError, StartError, UsageError
 from flowengine.flow import Flow, find_flows, load_flow
-from flowengine.references import load_params, read_params, resolve
+from flowengine.flow.references import load_params, read_params, resolve
 from flowengine.registry import REGISTRY
 from flowengine.secrets import SecretStore
 

@@ -11,13 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from flowengine.check_types import field_type_of
+from flowengine.check.types import field_type_of
 from flowengine.cli_text import count
 from flowengine.commands.folder import add_data_argument, known_data_folder
 from flowengine.commands.run import data_folder
 from flowengine.errors import FindingsError, UsageError
 from flowengine.flow import find_flows, load_flow
-from flowengine.references import Missing, resolve
+from flowengine.flow.references import Missing, resolve
 from flowengine.registry import REGISTRY
 from flowengine.secrets import PREFIX, SecretStore
 

@@ -55,7 +55,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def _list(path: Path, *, as_json: bool) -> int:
-    from flowengine.nodes.series_read import list_series  # noqa: PLC0415  # only here
+    from flowengine.nodes.series.read import list_series  # noqa: PLC0415  # only here
 
     for row in list_series(path):
         row["first"], row["last"] = format_time(row["first"]), format_time(row["last"])
@@ -68,7 +68,7 @@ def _list(path: Path, *, as_json: bool) -> int:
 
 
 def _export(path: Path, name: str, since: int | None, until: int | None, *, as_json: bool) -> int:
-    from flowengine.nodes.series_read import export_series, list_series  # noqa: PLC0415
+    from flowengine.nodes.series.read import export_series, list_series  # noqa: PLC0415
 
     points = 0
     for row in export_series(path, name, since, until):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flowengine.errors import FindingsError, UsageError
 from flowengine.flow import SLUG, Flow, find_flows, load_flow
-from flowengine.references import references
+from flowengine.flow.references import references
 
 CREDENTIALS = "/etc/flowengine/credentials"
 SERIAL = ("char-ttyS char-ttyUSB char-ttyACM char-ttyAMA", "dialout")

@@ -7,9 +7,9 @@ from xml.etree import ElementTree as Xml
 
 import msgspec
 
-from flowengine.casefile import CaseFile, bundled_cases, check_cases, load_cases
-from flowengine.caserun import CaseResult, expectation, run_case
-from flowengine.check_types import field_type_of
+from flowengine.cases import CaseFile, bundled_cases, check_cases, load_cases
+from flowengine.cases.run import CaseResult, expectation, run_case
+from flowengine.check.types import field_type_of
 from flowengine.errors import Finding, UsageError
 from flowengine.flow import Flow, cases_path, find_flows, load_flow
 from flowengine.registry import REGISTRY
@@ -95,7 +95,7 @@ def _print(tests: FlowTests) -> None:
 
 
 def _update(file: Path, cases: CaseFile, results: list[CaseResult]) -> None:
-    from flowengine.canonical import canonical_cases  # noqa: PLC0415
+    from flowengine.flow.canonical import canonical_cases  # noqa: PLC0415
 
     expected = {
         result.index: expectation(case, result.got)

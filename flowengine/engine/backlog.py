@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Literal
 
-from flowengine.clock import SECOND, Clock
+from flowengine.clock import SECOND, Clock, Timer
 from flowengine.engine.delivery import DROPPED, SPOOLED, settle_all
 from flowengine.engine.segment import FRAME_BYTES
 from flowengine.engine.spool import Spool, SpoolBroken, SpoolFull
@@ -91,6 +91,9 @@ class Backlog:
         self._all_settled = asyncio.Event()
         self._all_settled.set()
         self._expire_at = self._flush_at = self._unflushed = 0
+        self._timer: Timer | None = None
+        self._flushing: asyncio.Future[None] | None = None
+        self._is_closed = False
         for line in spool.report:
             log("warning", line)
 
@@ -243,6 +246,10 @@ class Backlog:
             self._rows[row] = "done"
             self._open -= 1
             self._unflushed += 1
+            if self._timer is None and not self._is_closed:
+                self._timer = self._clock.call_at(
+                    self._clock.monotonic() + SECOND, self._flush_late
+                )
             self._advance()
             self._note_settled()
 
@@ -265,8 +272,15 @@ class Backlog:
         """Wait until nothing that was read is open."""
         await self._all_settled.wait()
 
+    def _flush_late(self) -> None:
+        """What was settled a second ago is not noted yet: nobody has called `flush` since."""
+        self._timer = None
+        if self._unflushed and not self._is_closed:
+            self._flush_at = 0
+            self._flushing = asyncio.ensure_future(self.flush())
+
     async def flush(self) -> None:
-        """Note on disk what is done: now and then, and when nothing is left.
+        """Note on disk what is done: at most once a second, and when nothing is left.
 
         It costs an fsync; what was done since the last one is done again after a crash.
         """
@@ -294,9 +308,12 @@ class Backlog:
 
         Returns what a failing disk did not take: it may be there when the spool is opened again.
         """
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             self.spool.close()
-        except (SpoolBroken, OSError) as err:
+        except Exception as err:  # noqa: BLE001  # said; it must not hide how its user ended
             self._log("error", f"the store on disk cannot be closed: {err}")
         self._settle_synced()
         return [message for _, messages in self._unsynced for message in messages]

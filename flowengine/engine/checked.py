@@ -98,10 +98,10 @@ def _ground() -> str:
     """What all answers depend on: this code, this Python, and every package that is installed."""
     texts = [f"{FORMAT} {sys.version}"]
     nodes = importlib.util.find_spec(PACKAGE)
-    engine = Path(__file__).parent
     inside = nodes.submodule_search_locations if nodes is not None else None
-    for folder in (str(engine), str(engine.parent), *(inside or ())):
-        texts += _files(folder, ".py")
+    for top in (str(Path(__file__).parent.parent), *(inside or ())):
+        for folder, _, _ in os.walk(top):
+            texts += _files(folder, ".py")
     for folder in sys.path:
         texts += _files(folder or ".", ".dist-info", ".egg-info")
     return _digest(texts)

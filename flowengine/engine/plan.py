@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from flowengine.config import validate_config
-from flowengine.diff_restarts import Change, what_restarts
+from flowengine.diff.restarts import Change, what_restarts
 from flowengine.errors import Finding, FindingsError, Where
 from flowengine.flow import Flow
+from flowengine.flow.references import Kind, Resolved
 from flowengine.node import NodeConfig, NodeType, Writes
-from flowengine.references import Kind, Resolved
 from flowengine.registry import BrokenFamily, Registry, UnknownType
 
 __all__ = ["Change", "Plan", "PlannedNode", "PlannedWire", "compare", "make_plan"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from flowengine.expression import compile_expression
 from flowengine.message import Message
-from flowengine.nodes.lineprotocol import make_renderer
+from flowengine.nodes.influxdb.lineprotocol import make_renderer
 from tests.bench import engine_under_test as ours
 from tests.bench.machine import ROOT, BenchError
 from tests.bench.peer import Peer

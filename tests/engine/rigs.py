@@ -23,8 +23,8 @@ from flowengine.engine.plan import Plan, make_plan
 from flowengine.engine.runtime import Engine
 from flowengine.errors import NodeError, Unavailable
 from flowengine.flow import parse_flow
+from flowengine.flow.references import resolve
 from flowengine.node import MARK, NodeType
-from flowengine.references import resolve
 from flowengine.registry import REGISTRY, Registry
 
 TAPS: dict[str, "Tap"] = {}

@@ -41,8 +41,8 @@ from flowengine.engine.runtime import Engine
 from flowengine.engine.spool import Spool
 from flowengine.errors import NodeError
 from flowengine.flow import parse_flow
-from flowengine.json_lines import to_lines
-from flowengine.references import resolve
+from flowengine.flow.json_lines import to_lines
+from flowengine.flow.references import resolve
 from tests.engine.simulation_flows import OUTSIDE, FlowMaker, In, SimFlow, SimulationRegistry
 from tests.engine.test_spool import FOLDER, SimDisk
 
@@ -234,8 +234,9 @@ class World:
                 failed.append((message, NodeError("garbled", slug="not-json")))
             else:
                 messages.append(message)
-        source.emit(list(messages), partial(self._acknowledge, source.context.node, ids, self.runs),
-                    failed)
+        source.emit(
+            list(messages), partial(self._acknowledge, source.context.node, ids, self.runs), failed
+        )
         for message in [*messages, *(m for m, _ in failed)]:
             receipt: Any = message.receipt
             self.receipts[message.payload["ids"][0]] = receipt
@@ -324,8 +325,7 @@ class World:
         """Deploy a changed flow."""
         if self.trouble is not None and self.trouble[1] == NEVER:
             # What a failing disk may or may not have taken is written once more.
-            open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
-            self.ends.append((self.clock.now(), open_ones, NEVER))
+            self.ends.append((self.clock.now(), self._under_way(), NEVER))
         self.flow = flow
         self.flows.append(flow)
         for name in [name for name in self.sources if name not in flow.nodes]:
@@ -348,14 +348,13 @@ class World:
         open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
         if is_well and open_ones:
             raise Broken(f"a clean stop left {sorted(open_ones)[:9]} unacknowledged")
-        self.ends.append((self.clock.now(), open_ones, self.clock.now()))
+        self.ends.append((self.clock.now(), self._under_way(), self.clock.now()))
         self.new_life(self.data, clean=True)
 
     async def crash(self) -> None:
         """Kill the engine at this turn of its loop: only what is on disk is left."""
         old, disks = self.data, self.disks
-        open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
-        self.ends.append((self.clock.now(), open_ones, self._unsaved_since()))
+        self.ends.append((self.clock.now(), self._under_way(), self._unsaved_since()))
         self.disks = {name: disk.crash(self.chance) for name, disk in disks.items()}
         for disk in disks.values():
             disk.is_dead = True
@@ -386,6 +385,15 @@ class World:
         self.is_store_broken = False
         self._note_trouble()
         self.clock = ToldClock(start=self.clock.now(), seed=self.seed + self.runs)
+
+    def _under_way(self) -> set[int]:
+        """Numbers that are not acknowledged, or left a state and are not committed everywhere."""
+        numbers = {n for topic in self.topics.values() for n in topic.unacknowledged}
+        flow = self.engine.flows.get("sim")
+        for receipt in list(flow.leaving.open.values()) if flow is not None else []:
+            if receipt.data is not None:
+                numbers.update(unpacker(Message).decode(receipt.data).payload["ids"])
+        return numbers
 
     def _note_trouble(self) -> None:
         """A disk may be in trouble, or well again."""
@@ -423,8 +431,18 @@ class World:
                 self.publish(name, chance.choice([1, 2, 4, 12]))
                 self.turn(name)
         kind = chance.choices(
-            ["turns", "moment", "time", "far side", "deploy", "prune", "stop", "crash", "disk",
-             "store"],
+            [
+                "turns",
+                "moment",
+                "time",
+                "far side",
+                "deploy",
+                "prune",
+                "stop",
+                "crash",
+                "disk",
+                "store",
+            ],
             [6, 8, 3, 5, 1.5, 0.4, 0.6, 1.2, 0.7, 0.5],
         )[0]
         self.log.append(kind)
@@ -443,9 +461,7 @@ class World:
         elif kind == "deploy":
             await self.deploy(self.maker.change(self.flow))
         elif kind == "prune":
-            await self.deploy(
-                self.maker.prune(self.flow) if chance.random() < 0.6 else self.base
-            )
+            await self.deploy(self.maker.prune(self.flow) if chance.random() < 0.6 else self.base)
         elif kind == "stop":
             await self.stop()
             await self.start()

@@ -462,8 +462,10 @@ class FlowMaker:
     def change(self, flow: SimFlow) -> SimFlow:
         """The flow with other settings that change nothing of what it owes."""
         chance = self.chance
-        nodes = {name: {**node, "config": dict(node.get("config", {}))} for name, node in
-                 flow.nodes.items()}
+        nodes = {
+            name: {**node, "config": dict(node.get("config", {}))}
+            for name, node in flow.nodes.items()
+        }
         for name, settings in nodes.items():
             kind, config = settings["type"], settings["config"]
             if chance.random() < 0.5:

@@ -1,6 +1,7 @@
 """A flow that was found whole is not checked again until it, or what checks it, changes."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,3 +150,20 @@ def test_families_of_ours_are_not_looked_for_elsewhere_again(
     monkeypatch.delitem(sys.modules, "flowengine.nodes.timer")
     CheckedFlows(tmp_path, registry)
     assert registry.find("timer.tick").name == "timer.tick"
+
+
+def test_a_restart_does_not_load_networkx(tmp_path: Path) -> None:
+    flow = tmp_path / "hall.json"
+    flow.write_text(json.dumps(WHOLE))
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from flowengine.commands.run import RunOptions, load\n"
+        "options = RunOptions(paths=[Path(sys.argv[1])], data=Path(sys.argv[2]))\n"
+        "assert len(load(options, lambda name: None).plans) == 1\n"
+        "print('networkx' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(flow), str(tmp_path)]
+    said = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    assert said == ["True\n", "False\n"]

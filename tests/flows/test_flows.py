@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flowengine.casefile import Case, CaseFile, check_cases, load_cases
-from flowengine.caserun import run_case
+from flowengine.cases import Case, CaseFile, check_cases, load_cases
+from flowengine.cases.run import run_case
 from flowengine.check import check_flows
-from flowengine.check_types import field_type_of
+from flowengine.check.types import field_type_of
 from flowengine.commands.fmt import formatted
 from flowengine.flow import Flow, load_flow
 from flowengine.registry import REGISTRY

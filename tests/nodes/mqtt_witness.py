@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from flowengine.nodes.mqtt_link import Incoming, LinkOptions, MqttLink
+from flowengine.nodes.mqtt.link import Incoming, LinkOptions, MqttLink
 
 T = TypeVar("T")
 LOOPBACK = "127.0.0.1"

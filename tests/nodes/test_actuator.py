@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flowengine import Message
 from flowengine.errors import FindingsError, NodeError, RecordRefused, Unavailable
 from flowengine.nodes.actuator import Switch
-from flowengine.nodes.actuator_rules import Pace, Past, as_state
+from flowengine.nodes.actuator.rules import Pace, Past, as_state
 from flowengine.nodes.mqtt_wire import Incoming
 from flowengine.testing import NodeBench
 

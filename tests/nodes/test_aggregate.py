@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowengine.nodes.aggregate import FUNCTIONS, Tally, adder, merge, number_in, result
 from flowengine.nodes.robust import mean_and_spread, median_and_spread
+from flowengine.nodes.window.aggregate import FUNCTIONS, Tally, adder, merge, number_in, result
 
 POINTS = st.lists(
     st.tuples(st.integers(0, 10**9), st.one_of(st.integers(-1000, 1000), st.floats(-1e6, 1e6))),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowengine.errors import FindingsError
-from flowengine.nodes import units
+from flowengine.nodes.convert import units
 from flowengine.testing import NodeBench
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowengine.errors import FindingsError
-from flowengine.nodes.csv_rows import cell_value, read_rows, write_rows
+from flowengine.nodes.csv.rows import cell_value, read_rows, write_rows
 from flowengine.testing import NodeBench
 
 

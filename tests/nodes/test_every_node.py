@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from flowengine import Connection, Node, Source, message_to_json
 from flowengine.config import validate_config
 from flowengine.flow import find_flows, load_flow
-from flowengine.flow_model import SLUG
+from flowengine.flow.model import SLUG
 from flowengine.node import NodeConfig, NodeType
 from flowengine.registry import REGISTRY
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from flowengine import Message
 from flowengine.clock import TOLD_START
 from flowengine.errors import FindingsError, RecordRefused, Unavailable
-from flowengine.nodes import file_jail
-from flowengine.nodes.file_jail import PathRefused, open_below, steps_of
+from flowengine.nodes.file import jail as file_jail
+from flowengine.nodes.file.jail import PathRefused, open_below, steps_of
 from flowengine.testing import NodeBench
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from influxdb_client.client import flux_csv_parser as official
 
-from flowengine.nodes.influx_csv import BadAnswer, QueryFailed, Row, parse_rows
+from flowengine.nodes.influxdb.csv import BadAnswer, QueryFailed, Row, parse_rows
 
 TWO_TABLES = """\
 #datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339Nano,double,string,string\r

@@ -15,8 +15,8 @@ import pytest
 from flowengine import Message
 from flowengine.clock import TOLD_START, ToldClock
 from flowengine.errors import FindingsError, NodeError, RecordRefused, Unavailable
-from flowengine.nodes.influx_client import _seconds, is_this_box
 from flowengine.nodes.influxdb import InfluxServer
+from flowengine.nodes.influxdb.client import _seconds, is_this_box
 from flowengine.testing import NodeBench
 
 TOKEN = "s3cret-t0ken=="  # noqa: S105  # of a stub

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from influxdb_client.client.write import point as official
 
 from flowengine.errors import NodeError
-from flowengine.nodes.lineprotocol import HEADS, make_renderer, series_and_time
+from flowengine.nodes.influxdb.lineprotocol import HEADS, make_renderer, series_and_time
 
 
 def line_of(

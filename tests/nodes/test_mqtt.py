@@ -9,7 +9,7 @@ import pytest
 from flowengine.errors import FindingsError, Unavailable
 from flowengine.nodes import mqtt
 from flowengine.nodes.mqtt import Broker, BrokerConfig
-from flowengine.nodes.mqtt_link import Incoming
+from flowengine.nodes.mqtt.link import Incoming
 from flowengine.testing import NodeBench
 
 
@@ -20,6 +20,7 @@ class FakeLink:
         self.options, self.on_messages, self.on_state = options, on_messages, on_state
         self.protocol = "5"
         self.subscribed: list[tuple[str, int]] = []
+        self.numbers: dict[str, int] = {}
         self.unsubscribed: list[str] = []
         self.acked: list[int] = []
         self.published: list[Any] = []
@@ -32,8 +33,9 @@ class FakeLink:
     async def close(self) -> None:
         self.is_open = False
 
-    def subscribe(self, topic: str, qos: int) -> None:
+    def subscribe(self, topic: str, qos: int, number: int = 0) -> None:
         self.subscribed.append((topic, qos))
+        self.numbers[topic] = number
 
     def unsubscribe(self, topic: str) -> None:
         self.unsubscribed.append(topic)
@@ -259,6 +261,35 @@ def test_r42_overlapping_filters_give_each_source_each_message_once(site: Site) 
     site.broker._received([packet("a/b", b"1")])
     assert (left(first), left(second)) == ([1], [1])
     assert site.link.acked == [1]
+
+
+def test_r42_a_copy_for_each_filter_is_one_message_to_each_source(site: Site) -> None:
+    """MQTT 5.0 §3.3.4: a broker may send one copy with every number, or a copy for each."""
+    first, second = site.source(topic="a/#"), site.source(topic=["a/+", "a/b"])
+    alone = site.source(topic="else")
+    numbers = site.link.numbers
+    assert numbers["else"] == 0
+    assert len({numbers["a/#"], numbers["a/+"], numbers["a/b"]} - {0}) == 3
+    copies = [numbers["a/b"], numbers["a/#"], numbers["a/+"], 12345]
+    incoming = [
+        packet("a/b", b"1", mid=mid, properties={"subscription_ids": (number,)})
+        for mid, number in enumerate(copies, 1)
+    ]
+    incoming.append(packet("a/b", b"2", mid=5, properties={"subscription_ids": tuple(copies)}))
+    site.broker._received(incoming)
+    assert (left(first), left(second), left(alone)) == ([1, 2], [1, 2], [])
+    assert site.link.acked == [1, 2, 3, 4, 5]
+
+
+def test_r42_a_filter_is_numbered_while_another_meets_it(site: Site) -> None:
+    one = site.source(topic="a/#")
+    assert site.link.numbers == {"a/#": 0}
+    other = site.source(topic="a/b")
+    assert all(site.link.numbers.values())
+    other.close()
+    site.source(topic="c")
+    assert site.link.numbers["a/#"] == 0
+    one.close()
 
 
 def test_a_message_is_acknowledged_when_every_source_has_settled_it_in_order(site: Site) -> None:

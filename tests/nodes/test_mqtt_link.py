@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flowengine.clock import SECOND, ToldClock
-from flowengine.nodes import mqtt_paho
-from flowengine.nodes.mqtt_link import LinkDown
-from flowengine.nodes.mqtt_reasons import fault
+from flowengine.nodes.mqtt import paho as mqtt_paho
+from flowengine.nodes.mqtt.link import LinkDown
+from flowengine.nodes.mqtt.reasons import fault
 from tests.nodes.mqtt_witness import LOOPBACK, Witness, run
 
 CONNACK_5 = bytes.fromhex("2003000000")

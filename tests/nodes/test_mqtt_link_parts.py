@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowengine.nodes.mqtt_comeback import Comeback
-from flowengine.nodes.mqtt_outbox import Limits, LinkDown, Outbox, PublishRefused
-from flowengine.nodes.mqtt_reasons import Ending
-from flowengine.nodes.mqtt_subscriptions import Subscriptions
+from flowengine.nodes.mqtt.comeback import Comeback
+from flowengine.nodes.mqtt.outbox import Limits, LinkDown, Outbox, PublishRefused
+from flowengine.nodes.mqtt.reasons import Ending
+from flowengine.nodes.mqtt.subscriptions import Subscriptions
 from flowengine.nodes.mqtt_wire import PUBACK, PUBCOMP, PUBREC, PUBREL, Ack, Outgoing, PacketReader
 
 LOST = Ending("lost", "gone.")
@@ -223,12 +223,12 @@ def test_sends_nothing_more_of_a_batch_that_was_cancelled() -> None:
 # --- subscribing
 
 
-def settled(subscriptions: Subscriptions) -> list[tuple[str, int]]:
+def settled(subscriptions: Subscriptions) -> list[tuple[str, int, int]]:
     """Ask for everything and let the broker grant it; what was asked."""
     asked = []
     for mid, filters in enumerate(subscriptions.to_ask(), 1):
         subscriptions.asked(mid, filters)
-        subscriptions.answered(mid, [qos for _, qos in filters])
+        subscriptions.answered(mid, [qos for _, qos, _ in filters])
         asked += filters
     return asked
 
@@ -238,17 +238,17 @@ def test_asks_again_only_for_what_the_session_does_not_have() -> None:
     subscriptions.want("a", 1)
     subscriptions.want("b", 1)
     assert not subscriptions.is_settled
-    assert settled(subscriptions) == [("a", 1), ("b", 1)]
+    assert settled(subscriptions) == [("a", 1, 0), ("b", 1, 0)]
     assert subscriptions.is_settled
     subscriptions.connected(session_present=True, ask_again=False)
     assert subscriptions.to_ask() == []
     subscriptions.want("b", 2)
-    assert subscriptions.to_ask() == [[("b", 2)]]
+    assert subscriptions.to_ask() == [[("b", 2, 0)]]
     subscriptions.connected(session_present=True, ask_again=True)
-    assert subscriptions.to_ask() == [[("a", 1), ("b", 2)]]
+    assert subscriptions.to_ask() == [[("a", 1, 0), ("b", 2, 0)]]
     settled(subscriptions)
     subscriptions.connected(session_present=False, ask_again=False)
-    assert subscriptions.to_ask() == [[("a", 1), ("b", 2)]]
+    assert subscriptions.to_ask() == [[("a", 1, 0), ("b", 2, 0)]]
 
 
 def test_asks_for_eight_filters_at_once() -> None:
@@ -256,6 +256,19 @@ def test_asks_for_eight_filters_at_once() -> None:
     for number in range(20):
         subscriptions.want(f"t/{number}", 1)
     assert [len(filters) for filters in subscriptions.to_ask()] == [8, 8, 4]
+
+
+def test_asks_for_a_numbered_filter_by_itself_and_again_when_its_number_changes() -> None:
+    subscriptions = Subscriptions()
+    subscriptions.want("a", 1)
+    subscriptions.want("b", 1, 7)
+    subscriptions.want("c", 1)
+    assert subscriptions.to_ask() == [[("a", 1, 0), ("c", 1, 0)], [("b", 1, 7)]]
+    settled(subscriptions)
+    subscriptions.want("b", 1, 7)
+    assert subscriptions.is_settled
+    subscriptions.want("b", 1)
+    assert subscriptions.to_ask() == [[("b", 1, 0)]]
 
 
 def test_leaves_what_is_not_wanted_any_more_and_only_where_the_broker_has_it() -> None:
@@ -282,7 +295,7 @@ def test_tells_a_refusal_and_asks_again_on_the_next_connection() -> None:
     assert subscriptions.answered(5, [1, 0x87]) == {"b": 0x87}
     assert subscriptions.is_settled
     subscriptions.connected(session_present=True, ask_again=False)
-    assert subscriptions.to_ask() == [[("b", 1)]]
+    assert subscriptions.to_ask() == [[("b", 1, 0)]]
 
 
 @pytest.mark.parametrize(("topic_filter", "qos"), [("a/#/b", 1), ("a", 3)])

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from flowengine.nodes.mqtt_topics import (
     filter_fault,
+    filter_number,
+    filters_meet,
     split_share,
     topic_fault,
     topic_key,
@@ -75,6 +77,44 @@ def test_matches_level_by_level(levels: list[str], marks: list[str]) -> None:
     if topic.startswith("$") and wanted[0] in ("+", "#"):
         expected = False
     assert topic_matches(topic_filter, topic) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a/b", "a/b", True),
+        ("a/+", "a/b", True),
+        ("a/+", "+/b", True),
+        ("a/#", "a", True),
+        ("#", "a/b/c", True),
+        ("$share/g/a", "a", True),
+        ("a/+/c", "a/b/#", True),
+        ("a/b", "a/c", False),
+        ("a/+", "a/b/c", False),
+        ("a/+", "a", False),
+        ("+/a", "+/b", False),
+    ],
+)
+def test_filters_meet_where_a_topic_is_for_both(one: str, other: str, expected: bool) -> None:
+    assert filters_meet(one, other) is filters_meet(other, one) is expected
+
+
+@given(LEVELS, st.lists(st.sampled_from(["keep", "+", "#"]), min_size=8, max_size=8))
+def test_what_matches_one_topic_meets(levels: list[str], marks: list[str]) -> None:
+    filters = []
+    for own in (marks[:4], marks[4:]):
+        wanted = [
+            level if mark == "keep" else mark for level, mark in zip(levels, own, strict=False)
+        ]
+        filters.append("/".join(wanted[: wanted.index("#") + 1] if "#" in wanted else wanted))
+    if all(name and topic_matches(name, "/".join(levels)) for name in filters):
+        assert filters_meet(*filters)
+
+
+def test_a_filter_has_one_number_that_stays() -> None:
+    assert filter_number("device/+/telemetry") == filter_number("device/+/telemetry")
+    assert len({filter_number(f"t/{n}") for n in range(1000)}) == 1000
+    assert all(0 < filter_number(f"t/{n}") <= 268_435_455 for n in range(1000))
 
 
 @pytest.mark.parametrize(

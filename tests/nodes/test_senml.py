@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowengine import Message, encode
 from flowengine.errors import NodeError, PayloadError
-from flowengine.nodes.senml_records import Record, device_of, pack, read, resolve, write
+from flowengine.nodes.senml.records import Record, device_of, pack, read, resolve, write
 from flowengine.testing import NodeBench
 
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from flowengine import Message
 from flowengine.errors import FindingsError
-from flowengine.nodes import simulated
+from flowengine.nodes.sensor import simulated
 from flowengine.testing import NodeBench, ToldClock
 
 HOUR = 3600

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from flowengine import Message
 from flowengine.clock import TOLD_START, ToldClock
 from flowengine.errors import FindingsError, Unavailable
-from flowengine.nodes.series_read import query_series
-from flowengine.nodes.series_sql import VERSION, open_reading
-from flowengine.nodes.series_store import (
+from flowengine.nodes.series.read import query_series
+from flowengine.nodes.series.sql import VERSION, open_reading
+from flowengine.nodes.series.store import (
     PIECE,
     NewerStore,
     Point,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowengine import Message
 from flowengine.errors import FindingsError
-from flowengine.nodes.crontab import parse_cron
+from flowengine.nodes.timer.crontab import parse_cron
 from flowengine.testing import NodeBench, ToldClock
 
 SECOND = 1_000_000_000

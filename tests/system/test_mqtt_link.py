@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from flowengine.nodes import mqtt_paho
-from flowengine.nodes.mqtt_link import LinkDown, PublishRefused, Will
+from flowengine.nodes.mqtt import paho as mqtt_paho
+from flowengine.nodes.mqtt.link import LinkDown, PublishRefused, Will
 from flowengine.nodes.mqtt_wire import Outgoing
 from tests.nodes.mqtt_witness import Witness, run
 from tests.system.authority import Authority, Identity

@@ -276,6 +276,28 @@ def test_coap_devices_take_the_same_way(
         assert engine.stop() < 5
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_r42_overlapping_filters_give_each_source_each_message_once(
+    mosquitto: Mosquitto, tmp_path: Path, protocol: str
+) -> None:
+    nodes = {
+        "one": {"type": "mqtt.in", "broker": "site", "topic": TOPIC},
+        "all": {"type": "mqtt.in", "broker": "site", "topic": ["device/#", "device/dev-1/+"]},
+        **{f"to-{name}": {"type": "file.append", "path": name} for name in ("one", "all")},
+    }
+    wires = ["one -> to-one", "all -> to-all"]
+    connections = {"site": {**site(mosquitto), "protocol": protocol}}
+    write_flow(tmp_path, "overlap", nodes, wires, connections)
+    with FlowProcess(tmp_path) as engine:
+        engine.until_ready()
+        with Publisher(mosquitto.port) as publisher:
+            publisher.publish(reading(1, number) for number in range(100))
+        for name in ("one", "all"):
+            until(lambda name=name: len(lines(engine, name)) >= 100)  # type: ignore[misc]
+        engine.stop()
+        assert lines(engine, "one") == lines(engine, "all") == list(range(100))
+
+
 # --- a flood
 
 
@@ -530,9 +552,9 @@ def test_f12_the_flow_runs_while_broker_and_database_are_absent(
 TO_FILE = {"type": "file.append", "path": "readings.jsonl"}
 
 
-def lines(engine: FlowProcess) -> list[int]:
-    """The numbers in the file that the engine appends to: a repeat would be a second line."""
-    path = engine.data / "files" / "readings.jsonl"
+def lines(engine: FlowProcess, name: str = "readings.jsonl") -> list[int]:
+    """The numbers in a file that the engine appends to: a repeat would be a second line."""
+    path = engine.data / "files" / name
     text = path.read_text() if path.exists() else ""
     return [json.loads(line)["number"] for line in text.splitlines()]
 
