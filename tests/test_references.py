@@ -368,4 +368,4 @@ def test_text_is_never_read_as_a_number_by_chance(text: str) -> None:
         value = from_text(text, "number")
     except ValueError:
         return
-    assert fit(value, "number") == float(text)
+    assert float(fit(value, "number")) == float(text)

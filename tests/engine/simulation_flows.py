@@ -314,6 +314,8 @@ class SimFlow:
                     error(name, sure, handled)
                     return
                 arrive(name, sure)
+                # A write in which something was refused by name gives no answers.
+                sure = sure and not (config.get("names") and digit != NOWHERE)
             out(name, "out", sure and kind not in LOSSY, handled)
 
         if number % 10 == self.nodes[source].get("config", {}).get("garbled", NOWHERE):
@@ -495,6 +497,8 @@ class FlowMaker:
         """The flow without one node, and without what then has no way in."""
         chance = self.chance
         candidates = [name for name in flow.nodes if flow.kind(name) != "sim.in"]
+        if not candidates:
+            return flow
         gone = {chance.choice(candidates)}
         if len(flow.names("sim.in")) > 1 and chance.random() < 0.3:
             gone = {chance.choice(flow.names("sim.in"))}

@@ -70,6 +70,8 @@ def test_is_found_whole_with_nothing_to_remark(name: str) -> None:
 def test_is_in_canonical_form(name: str, kind: str) -> None:
     path = FOLDER / f"{name}{kind}.json"
     raw = path.read_bytes()
+    if kind == ".layout" and not (FOLDER / f"{name}.layout.json").exists():
+        return  # laid out by itself
     nodes = set(flow_of(name).nodes) if kind == ".layout" else None
     once = formatted(path, raw, nodes)
     assert once.encode() == raw
@@ -78,7 +80,10 @@ def test_is_in_canonical_form(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_place_for_every_node_and_no_two_on_top_of_each_other(name: str) -> None:
-    layout = json.loads((FOLDER / f"{name}.layout.json").read_text())["nodes"]
+    file = FOLDER / f"{name}.layout.json"
+    if not file.exists():
+        return  # laid out by itself
+    layout = json.loads(file.read_text())["nodes"]
     assert sorted(layout) == sorted(flow_of(name).nodes)
     assert len({tuple(place) for place in layout.values()}) == len(layout)
 
