@@ -15,8 +15,11 @@ from flowengine.clock import Clock, ToldClock
 from flowengine.config import validate_config
 from flowengine.engine.context import NodeContext
 from flowengine.engine.delivery import DELIVERED, FATES, Intake, settle_all
+from flowengine.engine.loops import set_work
+from flowengine.engine.outlet import ERROR, Outlet
 from flowengine.engine.quarantine import error_fact
-from flowengine.engine.region import ERROR, Outlet, Region, Step, entries_for
+from flowengine.engine.region import Region
+from flowengine.engine.step import Step, entries_for
 from flowengine.errors import Finding, FindingsError, Where
 from flowengine.fields import Secret
 from flowengine.message import NO_RECEIPT, Message
@@ -124,6 +127,7 @@ class NodeBench:
         self.step.first = self.step.outlets[outputs[0]] if outputs else Outlet("")
         self.step.entries = entries_for(self.type, self.node)
         self.step.again = self._kept.extend
+        set_work(self.step)
         self.region.set_steps([self.step])
 
     # -- what the node's context asks for

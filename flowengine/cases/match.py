@@ -1,8 +1,8 @@
 """What came out of a flow test compared with what it expects (R14).
 
 Numbers are equal within the tolerance, `{"$any": true}` is equal to anything, `{"$approx": n}`
-has a tolerance of its own, a map with `"$partial": true` needs only the keys it names. Lists are exact in
-count and order; order counts per key only.
+has a tolerance of its own, a map with `"$partial": true` needs only the keys it names. Lists are
+exact in count and order; order counts per key only.
 """
 
 import math

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from flowengine.clock import SECOND, Clock
 from flowengine.engine.leaving import Leaving
-from flowengine.engine.region import Step
+from flowengine.engine.step import Step
 from flowengine.engine.store import Store
 from flowengine.message import Receipt
 

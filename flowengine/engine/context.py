@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from flowengine.clock import SECOND, Clock, Timer
-from flowengine.engine.region import Step
+from flowengine.engine.step import Step
 from flowengine.message import Message
 
 LEVELS = {

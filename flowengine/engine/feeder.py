@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flowengine.engine.delivery import Intake
-from flowengine.engine.region import Region, Step, Target
+from flowengine.engine.outlet import Target
+from flowengine.engine.region import Region
+from flowengine.engine.step import Step
 from flowengine.engine.wire import Wire
 from flowengine.message import Message
 from flowengine.node import Source

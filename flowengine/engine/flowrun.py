@@ -24,12 +24,15 @@ from flowengine.engine.context import NodeContext
 from flowengine.engine.delivery import DROPPED, SPOOLED, Intake, settle_all
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
 from flowengine.engine.leaving import Leaving
+from flowengine.engine.loops import set_work
+from flowengine.engine.outlet import ERROR, Outlet, Target
 from flowengine.engine.plan import Change, Plan, PlannedNode, PlannedWire, compare
 from flowengine.engine.quarantine import Quarantine, error_fact, error_text
-from flowengine.engine.region import ERROR, Outlet, Region, Step, Target, entries_for
+from flowengine.engine.region import Region
 from flowengine.engine.sink import SinkRunner
 from flowengine.engine.spill import SpillWire
 from flowengine.engine.spool import Spool
+from flowengine.engine.step import Step, entries_for
 from flowengine.engine.store import Store
 from flowengine.engine.wire import CAPACITY, MAX_BYTES, Wire
 from flowengine.errors import NodeError
@@ -469,7 +472,7 @@ class RunningFlow:
                 (goes_on.wire or goes_on.step).put(waiting)
         for name, running in self.nodes.items():
             if running.step is not None:
-                running.step.keep_order(name in plan.meets)
+                set_work(running.step, in_order=name in plan.meets)
         order = [self.nodes[name] for name in plan.order]
         self.region.set_steps(
             [r.step for r in order if r.step is not None and r.planned.type.kind == "transform"]

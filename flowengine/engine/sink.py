@@ -19,8 +19,9 @@ from typing import Any
 from flowengine.clock import SECOND, Clock
 from flowengine.engine.backlog import DISK_RETRY, MOST_OPEN, Backlog
 from flowengine.engine.delivery import DELIVERED, FILTERED, settle_all
-from flowengine.engine.region import Region, Step
+from flowengine.engine.region import Region
 from flowengine.engine.spool import Spool, SpoolBroken
+from flowengine.engine.step import Step
 from flowengine.engine.wire import Wire
 from flowengine.errors import NodeError, RecordRefused, Unavailable
 from flowengine.message import Message

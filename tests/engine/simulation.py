@@ -42,8 +42,8 @@ from flowengine.engine.spool import Spool
 from flowengine.errors import NodeError
 from flowengine.flow import parse_flow
 from flowengine.flow.json_lines import to_lines
-from flowengine.message import unpacker
 from flowengine.flow.references import resolve
+from flowengine.message import unpacker
 from tests.engine.simulation_flows import OUTSIDE, FlowMaker, In, SimFlow, SimulationRegistry
 from tests.engine.test_spool import FOLDER, SimDisk
 
@@ -180,6 +180,8 @@ class World:
         be done again."""
         self.trouble: tuple[int, int] | None = None
         """Since when a disk was in trouble, and until when."""
+        self.troubled: set[int] = set()
+        """What was under way when that began: that it was committed may not be noted since."""
         self.number = 0
         self.log: list[str] = []
         self.is_store_broken = False
@@ -324,9 +326,9 @@ class World:
 
     async def deploy(self, flow: SimFlow) -> None:
         """Deploy a changed flow."""
-        if self.trouble is not None and self.trouble[1] == NEVER:
+        if self._is_troubled(0):
             # What a failing disk may or may not have taken is written once more.
-            self.ends.append((self.clock.now(), self._under_way(), NEVER))
+            self.ends.append((self.clock.now(), self._under_way(), self._unsaved_since(0)))
         self.flow = flow
         self.flows.append(flow)
         for name in [name for name in self.sources if name not in flow.nodes]:
@@ -338,7 +340,7 @@ class World:
         is_well = not self.is_store_broken and all(
             self.mode(name) == "up" for name in self.flow.sinks()
         )
-        is_well = is_well and all(disk.free and not disk.is_dead for disk in self.disks.values())
+        is_well = is_well and not self._is_troubled(RECENT)
         if is_well:
             await self.pass_time(2 * SECOND)  # a sink may not have noticed yet
             is_well = not any(
@@ -349,7 +351,7 @@ class World:
         open_ones = {n for topic in self.topics.values() for n in topic.unacknowledged}
         if is_well and open_ones:
             raise Broken(f"a clean stop left {sorted(open_ones)[:9]} unacknowledged")
-        self.ends.append((self.clock.now(), self._under_way(), self.clock.now()))
+        self.ends.append((self.clock.now(), self._under_way(), self._unsaved_since(0)))
         self.new_life(self.data, clean=True)
 
     async def crash(self) -> None:
@@ -394,7 +396,11 @@ class World:
         for receipt in list(flow.leaving.open.values()) if flow is not None else []:
             if receipt.data is not None:
                 numbers.update(unpacker(Message).decode(receipt.data).payload["ids"])
-        return numbers
+        return numbers | self.troubled if self._is_troubled(0) else numbers
+
+    def _is_troubled(self, recent: int) -> bool:
+        """Whether a disk is in trouble, or was so until a moment ago."""
+        return self.trouble is not None and self.trouble[1] + recent >= self.clock.now()
 
     def _note_trouble(self) -> None:
         """A disk may be in trouble, or well again."""
@@ -403,16 +409,16 @@ class World:
             disk.free == 0 or disk.fault("fsync", None) for disk in self.disks.values()
         )
         if is_bad and (self.trouble is None or self.trouble[1] + RECENT < now):
-            self.trouble = (now, now)
+            self.trouble, self.troubled = (now, now), self._under_way()
         if self.trouble is not None and (is_bad or self.trouble[1] == NEVER):
             self.trouble = (self.trouble[0], NEVER if is_bad else now)
 
-    def _unsaved_since(self) -> int:
+    def _unsaved_since(self, recent: int = RECENT) -> int:
         """Since when what was done may not be noted on disk."""
         now = self.clock.now()
-        if self.trouble is not None and self.trouble[1] + RECENT >= now:
+        if self.trouble is not None and self._is_troubled(recent):
             return self.trouble[0] - RECENT
-        return now - RECENT
+        return now - recent if recent else NEVER
 
     # -- the story
 
@@ -590,16 +596,21 @@ class World:
         # What was under way when an engine ended comes again, maybe behind what was on disk.
         again = set[int]().union(*(open_ones for _, open_ones, _ in self.ends))
         for place in in_order & set(self.got):
-            newest: dict[tuple[str, int], int] = {}
+            newest: dict[tuple[str, int], tuple[int, int]] = {}
             seen: set[int] = set()
-            for number, _ in self.got[place]:
+            for number, at in self.got[place]:
                 if number in again:
                     continue
                 line = (self.owner[number], number % 3)
-                if number not in seen and number < newest.get(line, 0):
-                    raise Broken(f"{number} came to {place} behind {newest[line]}")
+                before, before_at = newest.get(line, (0, 0))
+                if number < before and number not in seen and not self._fell_back(before_at, at):
+                    raise Broken(f"{number} came to {place} behind {before}")
                 seen.add(number)
-                newest[line] = max(newest.get(line, 0), number)
+                newest[line] = max((before, before_at), (number, at))
+
+    def _fell_back(self, before: int, after: int) -> bool:
+        """Whether states may have fallen back to an older checkpoint between two moments."""
+        return any(since <= before <= end <= after for end, _, since in self.ends)
 
 
 def plan_of(flow: SimFlow) -> Plan:

@@ -8,7 +8,7 @@ from pydantic import Field
 from flowengine import KeyedConfig, Message, Node, NodeConfig, NodeState, node
 from flowengine.clock import ToldClock
 from flowengine.engine.delivery import DELIVERED, QUARANTINED
-from flowengine.engine.region import HELD_BACK, Outlet
+from flowengine.engine.outlet import HELD_BACK, Outlet
 from flowengine.errors import NodeError
 from flowengine.testing import NodeBench
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from flowengine import Message, Sink, SinkConfig, node
 from flowengine.clock import SECOND, ToldClock
 from flowengine.engine.delivery import FATES, Intake
-from flowengine.engine.region import ERROR, Outlet, Region, Step
+from flowengine.engine.outlet import ERROR, Outlet
+from flowengine.engine.region import Region
 from flowengine.engine.sink import SinkRunner
 from flowengine.engine.spool import Spool
+from flowengine.engine.step import Step
 from flowengine.engine.wire import Wire
 from flowengine.errors import NodeError, RecordRefused, Unavailable
 from flowengine.node import MARK, SpoolConfig
