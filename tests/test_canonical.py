@@ -141,7 +141,7 @@ def test_the_example_of_the_format_page() -> None:
         ("123456789012345678901234567890", "123456789012345678901234567890"),
     ],
 )
-def test_numbers(written: Any, kept: Any) -> None:
+def test_r34_numbers(written: Any, kept: Any) -> None:
     text = '{"format": 1, "nodes": {"a": {"type": "x", "config": {"n": ' + written + "}}}}"
     assert f'"n": {kept}\n' in canonical(load(text))
 
@@ -161,13 +161,13 @@ def test_numbers(written: Any, kept: Any) -> None:
         ({"$env": "A", "default": [1, 2]}, ['{"$env": "A", "default": [1, 2]}']),
     ],
 )
-def test_shapes_of_values(value: Any, lines: Any) -> None:
+def test_r34_shapes_of_values(value: Any, lines: Any) -> None:
     text = formatted({"type": "x", "config": {"v": value}})
     shown = text.split('"v": ')[1].split("\n      }\n")[0]
     assert shown == "\n        ".join(lines)
 
 
-def test_keys_of_nodes_stand_in_a_fixed_order() -> None:
+def test_r34_keys_of_nodes_stand_in_a_fixed_order() -> None:
     node = {
         "x-b": 1,
         "config": {"f": 1},
@@ -190,7 +190,7 @@ def test_only_what_was_set_is_written() -> None:
     assert json.loads(text) == {"format": 1, "nodes": {"a": {"type": "x"}}}
 
 
-def test_an_unknown_type_is_kept_word_for_word() -> None:
+def test_r34_an_unknown_type_is_kept_word_for_word() -> None:
     config = {"z": 1, "x-n": 2, "a": {"z": [{"q": 1, "b": 2}], "b": 2}}
     text = canonical(
         load(json.dumps({"format": 1, "nodes": {"a": {"type": "no.such", "config": config}}})),
@@ -224,7 +224,7 @@ def test_a_schema_orders_maps_inside_and_leaves_payloads_alone() -> None:
     )
 
 
-def test_wires_sort_by_their_ends_and_lose_a_first_out() -> None:
+def test_r34_wires_sort_by_their_ends_and_lose_a_first_out() -> None:
     nodes = {"a": {"type": "one"}, "b": {"type": "two"}, "a-b": {"type": "unknown"}}
     wires = [
         "b.out->a",
@@ -262,7 +262,7 @@ def test_unknown_keys_are_not_lost() -> None:
     assert json.loads(canonical(flow))["titel"] == "x"
 
 
-def test_a_layout_has_one_node_a_line() -> None:
+def test_r51_a_layout_has_one_node_a_line() -> None:
     layout = {"b": (1, -2), "a": (40, 120), "gone": (0, 0)}
     assert canonical_layout(layout, {"a", "b"}) == (
         '{\n  "format": 1,\n  "nodes": {\n    "a": [40, 120],\n    "b": [1, -2]\n  }\n}\n'

@@ -73,7 +73,7 @@ def flow_of(text: str, **given: Any) -> Any:
     return parse_flow(text, **given)
 
 
-def test_reads_the_example_of_the_page() -> None:
+def test_r14_reads_the_example_of_the_page() -> None:
     cases, findings = read(EXAMPLE, file="cold-room.test.json")
     assert findings == []
     (case,) = cases.cases
@@ -109,7 +109,7 @@ def test_reads_the_example_of_the_page() -> None:
     assert check_cases(cases, FLOW) == []
 
 
-def test_what_is_left_out_has_the_values_of_the_page() -> None:
+def test_r14_what_is_left_out_has_the_values_of_the_page() -> None:
     cases, findings = read(
         '{"format": 1, "tests": [{"name": "a", "input": [{"at": "2m", "topic": "x"}]}]}'
     )
@@ -236,7 +236,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_names_the_fault_its_place_and_the_mend(name: str) -> None:
+def test_r14_names_the_fault_its_place_and_the_mend(name: str) -> None:
     tests, slug, field, what = FAULTS[name]
     _, findings = read('{"format": 1,\n "tests": [\n' + tests + "]}", file="a.test.json")
     assert [(f.slug, f.where.field, f.where.line) for f in findings] == [(slug, field, 3)]
@@ -244,7 +244,7 @@ def test_names_the_fault_its_place_and_the_mend(name: str) -> None:
     assert findings[0].mend
 
 
-def test_names_the_flow_does_not_have() -> None:
+def test_r14_names_the_flow_does_not_have() -> None:
     tests = {
         "name": "a",
         "params": {"limt": 1},
@@ -268,7 +268,7 @@ def test_names_the_flow_does_not_have() -> None:
     assert 'Did you mean "limit"?' in check_cases(cases, FLOW)[0].mend
 
 
-def test_a_rewrite_changes_what_is_expected_alone() -> None:
+def test_r14_a_rewrite_changes_what_is_expected_alone() -> None:
     cases, _ = read(EXAMPLE)
     new = {"siren": [{"payload": "OFF"}]}
     raw = cases.with_expect({0: new})

@@ -73,7 +73,7 @@ def passing(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
 # --- by a told clock
 
 
-def test_passes_when_everything_comes_as_expected() -> None:
+def test_r14_passes_when_everything_comes_as_expected() -> None:
     result = run(
         ALARM,
         input=[telemetry(9.1), telemetry(9.2, "150s"), telemetry(7.4, "3m")],
@@ -87,7 +87,7 @@ def test_passes_when_everything_comes_as_expected() -> None:
     assert result.passed
 
 
-def test_runs_timers_until_the_end_that_is_told() -> None:
+def test_r14_runs_timers_until_the_end_that_is_told() -> None:
     tick = {"type": "timer.tick", "config": {"every": "10m", "payload": 1}}
     nodes = {"tick": tick, "out": {"type": "debug"}}
     flow = {"format": 1, "nodes": nodes, "wires": ["tick -> out"]}
@@ -95,7 +95,7 @@ def test_runs_timers_until_the_end_that_is_told() -> None:
     assert run(flow, until="35m", expect={"out": at}).differences == []
 
 
-def test_starts_at_the_time_that_is_told() -> None:
+def test_r14_starts_at_the_time_that_is_told() -> None:
     node = {"type": "compute", "config": {"set": {"payload": "iso(now)"}}}
     result = run(
         passing(node),
@@ -106,13 +106,13 @@ def test_starts_at_the_time_that_is_told() -> None:
     assert result.differences == []
 
 
-def test_takes_inputs_in_order_of_time_whatever_their_order_in_the_file() -> None:
+def test_r14_takes_inputs_in_order_of_time_whatever_their_order_in_the_file() -> None:
     inputs = [{"at": f"{s}s", "node": "in", "payload": s} for s in (3, 1, 2)]
     expect = {"out": [{"payload": 1}, {"payload": 2}, {"payload": 3}]}
     assert run(passing(), input=inputs, expect=expect).differences == []
 
 
-def test_gives_params_env_and_secrets() -> None:
+def test_r14_gives_params_env_and_secrets() -> None:
     flow = json.loads(json.dumps(ALARM))
     flow["connections"]["site"]["config"] = {
         "host": {"$env": "SITE_HOST"},
@@ -127,7 +127,7 @@ def test_gives_params_env_and_secrets() -> None:
     ]
 
 
-def test_feeds_a_node_within_the_flow() -> None:
+def test_r14_feeds_a_node_within_the_flow() -> None:
     inputs = [{"at": "0s", "node": "alarm", "key": "dev-9", "payload": {"temperature": 20}}]
     expect = {"siren": [{"topic": "site/dev-9/siren"}]}
     assert run(ALARM, input=inputs, until="10m", expect=expect).differences == []
@@ -138,7 +138,7 @@ def test_feeds_a_node_within_the_flow() -> None:
     [({"a": 1}, {"a": 1}), ("ON", "ON"), (2.5, 2.5), ({"$bytes": "//4="}, {"$bytes": "//4="})],
     ids=["JSON", "text", "a number", "bytes"],
 )
-def test_publishes_a_payload_as_a_device_would(payload: Any, arrives: Any) -> None:
+def test_r14_publishes_a_payload_as_a_device_would(payload: Any, arrives: Any) -> None:
     source = {"type": "mqtt.in", "config": {"broker": "site", "topic": "x/#"}}
     flow = {
         "format": 1,
@@ -151,7 +151,7 @@ def test_publishes_a_payload_as_a_device_would(payload: Any, arrives: Any) -> No
     assert run(flow, input=inputs, expect=expect).differences == []
 
 
-def test_tells_that_nobody_takes_a_topic() -> None:
+def test_r14_tells_that_nobody_takes_a_topic() -> None:
     result = run(ALARM, input=[{"at": "0s", "topic": "device/dev-1", "payload": 1}])
     assert result.differences == ['input: no node of the flow takes the topic "device/dev-1"']
 
@@ -177,7 +177,7 @@ def test_tells_that_nobody_takes_a_topic() -> None:
         ([{"time": "2026-01-01T00:00:01Z"}], ["out[0] time: expected 2026-01-01T00:00:01Z, got"]),
     ],
 )
-def test_tells(expected: list[Any], told: list[str]) -> None:
+def test_r14_tells(expected: list[Any], told: list[str]) -> None:
     inputs = [{"at": "0s", "node": "in", "key": "a", "payload": {"t": 1, "r": "a"}}]
     result = run(passing(), input=inputs, expect={"out": expected})
     assert not result.passed
@@ -200,12 +200,12 @@ def test_tells(expected: list[Any], told: list[str]) -> None:
         ({"t": 21.4501, "r": "a"}, False),
     ],
 )
-def test_compares_a_payload(wanted: Any, passes: bool) -> None:
+def test_r14_compares_a_payload(wanted: Any, passes: bool) -> None:
     inputs = [{"at": "0s", "node": "in", "payload": {"t": 21.45, "r": "a"}}]
     assert run(passing(), input=inputs, expect={"out": [{"payload": wanted}]}).passed is passes
 
 
-def test_takes_a_wider_tolerance_for_the_whole_test() -> None:
+def test_r14_takes_a_wider_tolerance_for_the_whole_test() -> None:
     inputs = [{"at": "0s", "node": "in", "payload": 21.45}]
     expect = {"out": [{"payload": 21.4, "at": "1s"}]}
     assert not run(passing(), input=inputs, expect=expect).passed
@@ -213,7 +213,7 @@ def test_takes_a_wider_tolerance_for_the_whole_test() -> None:
     assert run(passing(), input=inputs, expect=expect, tolerance=wide).passed
 
 
-def test_minds_the_order_of_one_key_and_of_no_other() -> None:
+def test_r14_minds_the_order_of_one_key_and_of_no_other() -> None:
     inputs = [
         {"at": f"{at}s", "node": "in", "key": key, "payload": at}
         for at, key in enumerate(["a", "b", "a", "b"])
@@ -224,7 +224,7 @@ def test_minds_the_order_of_one_key_and_of_no_other() -> None:
     assert not run(passing(), input=inputs, expect={"out": by_key[::-1]}).passed
 
 
-def test_does_not_compare_what_no_one_named() -> None:
+def test_r14_does_not_compare_what_no_one_named() -> None:
     assert run(passing(), input=[{"at": "0s", "node": "in", "payload": 1}]).passed
 
 
@@ -236,7 +236,7 @@ def test_tells_of_an_output_that_a_node_does_not_have() -> None:
 # --- state
 
 
-def test_begins_with_the_state_that_is_told_and_compares_the_one_at_the_end() -> None:
+def test_r14_begins_with_the_state_that_is_told_and_compares_the_one_at_the_end() -> None:
     raised = {"alarm": {"dev-1": {"active": True, "since": None}}}
     result = run(
         ALARM,
@@ -268,7 +268,7 @@ def test_tells_a_state_that_no_node_can_have(state: Any, told: str) -> None:
 # --- the outside
 
 
-def test_a_connection_that_is_down_holds_back_what_is_sent_and_loses_nothing() -> None:
+def test_r14_a_connection_that_is_down_holds_back_what_is_sent_and_loses_nothing() -> None:
     inputs = [
         {"at": "0s", "connection": "site", "state": "down"},
         telemetry(9.0, "1s"),
@@ -284,13 +284,13 @@ def test_a_connection_that_is_down_holds_back_what_is_sent_and_loses_nothing() -
     assert 10 * 60 * 10**9 <= first <= 12 * 60 * 10**9
 
 
-def test_a_connection_that_is_slow_takes_a_second() -> None:
+def test_r14_a_connection_that_is_slow_takes_a_second() -> None:
     inputs = [{"at": "0s", "connection": "site", "state": "slow"}, telemetry(9.0)]
     expect = {"siren": [{"at": "121s"}]}
     assert run(ALARM, input=inputs, until="10m", expect=expect).differences == []
 
 
-def test_reaches_neither_the_network_nor_the_disk(
+def test_r14_reaches_neither_the_network_nor_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -353,7 +353,7 @@ def test_a_node_that_listens_hears_what_is_published() -> None:
 # --- errors
 
 
-def test_fails_for_an_error_that_no_one_expected() -> None:
+def test_r14_fails_for_an_error_that_no_one_expected() -> None:
     (line,) = run(ALARM, input=[telemetry("warm"), telemetry(None)]).differences
     assert line.startswith('alarm: 2 x "not-a-number": payload.temperature is')
 
@@ -373,12 +373,12 @@ def test_fails_for_an_error_that_no_one_expected() -> None:
         ),
     ],
 )
-def test_compares_the_errors_that_are_expected(findings: list[Any], told: list[str]) -> None:
+def test_r14_compares_the_errors_that_are_expected(findings: list[Any], told: list[str]) -> None:
     result = run(ALARM, input=[telemetry("warm")], expect_findings=findings)
     assert result.differences == told
 
 
-def test_an_error_that_is_named_in_expect_is_expected() -> None:
+def test_r14_an_error_that_is_named_in_expect_is_expected() -> None:
     error = {"meta": {"error": {"slug": "not-a-number", "$partial": True}}}
     result = run(ALARM, input=[telemetry("warm")], expect={"alarm.error": [error]})
     assert result.differences == []
@@ -403,7 +403,7 @@ def test_does_not_run_a_flow_with_faults() -> None:
 # --- --update
 
 
-def test_an_update_is_what_came_with_the_keys_from_before() -> None:
+def test_r14_an_update_is_what_came_with_the_keys_from_before() -> None:
     flow = passing({"type": "scale", "config": {"factor": 2.0}})
     case = {
         "input": [{"at": "1s", "node": "in", "key": "a", "payload": 4}],

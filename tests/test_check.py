@@ -66,7 +66,7 @@ def test_a_fault_of_a_config(
     assert mend in finding.mend
 
 
-def test_all_faults_at_once_and_in_order_of_the_file() -> None:
+def test_r13_all_faults_at_once_and_in_order_of_the_file() -> None:
     config = {"high": "8", "hold": 5, "field": "temp", "no": 1}
     findings = found(with_node({"type": "limit", "config": config}, wires=["feed -> it", "x -> y"]))
     assert [f.slug for f in findings] == [
@@ -77,7 +77,7 @@ def test_all_faults_at_once_and_in_order_of_the_file() -> None:
     assert places == sorted(places)
 
 
-def test_a_finding_stands_at_its_value() -> None:
+def test_r13_a_finding_stands_at_its_value() -> None:
     text = (
         '{"format": 1,\n "nodes": {\n  "it": {"type": "limit",\n'
         '   "config": {"high": 8,\n              "hold": 5}}}}'
@@ -110,7 +110,7 @@ def test_unknown_type(name: str, what: str, mend: str) -> None:
     assert mend in finding.mend
 
 
-def test_a_node_type_is_no_connection() -> None:
+def test_r17_a_node_type_is_no_connection() -> None:
     document = with_node({"type": "work"}, connections={**SITE, "x": {"type": "tick"}})
     (finding,) = found(document)
     assert (finding.slug, finding.where.connection) == ("unknown-type", "x")
@@ -158,7 +158,7 @@ PARAMS = {"limit": {"type": "number", "default": 8}}
         ({"type": "store", "config": {"series": "{params.lmit}"}}, "bad-template", "params.limit"),
     ],
 )
-def test_params_that_are_not_there_or_do_not_fit(
+def test_r19_params_that_are_not_there_or_do_not_fit(
     spec: dict[str, Any], slug: str, mend: str
 ) -> None:
     wires = ["feed -> it", "feed -> out" if spec["type"] == "store" else "it -> out"]
@@ -175,17 +175,17 @@ def test_params_that_are_not_there_or_do_not_fit(
         ("key", {"$env": "NOT_SET_ANYWHERE"}),
     ],
 )
-def test_what_a_box_lacks_is_no_finding(field: str, reference: dict[str, Any]) -> None:
+def test_r13_what_a_box_lacks_is_no_finding(field: str, reference: dict[str, Any]) -> None:
     spec = {"type": "limit", "config": {"high": 8, field: reference}}
     assert found(with_node(spec, params={"need": {"type": "number"}})) == []
 
 
-def test_a_secret_without_value_is_no_finding() -> None:
+def test_r13_a_secret_without_value_is_no_finding() -> None:
     links = {"site": {"type": "link.broker", "config": {"host": "h", "password": {"$secret": "p"}}}}
     assert found(with_node({"type": "work"}, connections=links)) == []
 
 
-def test_a_sites_values_are_what_is_checked() -> None:
+def test_r62_a_sites_values_are_what_is_checked() -> None:
     spec = {"type": "limit", "config": {"low": 5, "high": {"$param": "limit"}}}
     document = with_node(spec, params=PARAMS)
     assert slugs(document) == []
@@ -218,7 +218,7 @@ def test_a_fault_of_a_wire(wire: str, slug: str, what: str, mend: str) -> None:
     assert mend in finding.mend
 
 
-def test_every_node_with_an_input_has_an_error_output() -> None:
+def test_r6_every_node_with_an_input_has_an_error_output() -> None:
     document = with_node({"type": "limit", "config": {"high": 8}})
     document["wires"] = [*document["wires"], "it.error -> out", "out.error -> it"]
     assert slugs(document) == []
@@ -269,7 +269,7 @@ UNCONNECTED: list[tuple[list[str], list[str | None]]] = [
 
 
 @pytest.mark.parametrize(("wires", "expected"), UNCONNECTED)
-def test_unconnected_stands_on_the_node_or_on_each_output(
+def test_r64_unconnected_stands_on_the_node_or_on_each_output(
     wires: list[str], expected: list[str]
 ) -> None:
     document = with_node({"type": "limit", "config": {"high": 8}}, wires=[*wires, "feed -> out"])
@@ -279,7 +279,7 @@ def test_unconnected_stands_on_the_node_or_on_each_output(
     assert all(text in f.what for text, f in zip(expected, findings, strict=True))
 
 
-def test_comments_and_tellers_of_states_take_no_part_in_unconnected() -> None:
+def test_r53_comments_and_tellers_of_states_take_no_part_in_unconnected() -> None:
     document = {"nodes": {"n": {"type": "note"}, "w": {"type": "watch"}, "h": {"type": "hear"}}}
     assert [(f.slug, f.where.node) for f in found(document)] == [("unconnected", "h")]
 
@@ -310,7 +310,7 @@ def test_a_connection_that_a_missing_type_may_use_is_used() -> None:
     assert slugs(document) == ["unknown-type"]
 
 
-def test_a_template_with_two_braces_is_a_warning() -> None:
+def test_r8_a_template_with_two_braces_is_a_warning() -> None:
     spec = {"type": "out", "config": {"broker": "site", "payload": "{{payload.x}}"}}
     document = with_node(spec, wires=["feed -> it", "feed -> out"])
     (finding,) = found(document)
@@ -349,7 +349,7 @@ ARRIVAL: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
 @pytest.mark.parametrize(
     ("configs", "wires", "expected"), [case[1:] for case in ARRIVAL], ids=[c[0] for c in ARRIVAL]
 )
-def test_time_from_arrival(configs: dict[str, Any], wires: list[str], expected: list[str]) -> None:
+def test_r56_time_from_arrival(configs: dict[str, Any], wires: list[str], expected: list[str]) -> None:
     specs = {name: {"type": name, "config": config} for name, config in configs.items()}
     end = wires[-1].rpartition(" ")[2]
     nodes = {end: {"type": end}, **specs}
@@ -368,13 +368,13 @@ def test_a_node_that_nothing_reaches() -> None:
     assert found(document) == []
 
 
-def test_a_disabled_node_cannot_stop_the_flow() -> None:
+def test_r40_a_disabled_node_cannot_stop_the_flow() -> None:
     spec = {"type": "limit", "disabled": True, "config": {"high": "8", "hold": {"$param": "no"}}}
     findings = found(with_node(spec))
     assert [f.severity for f in findings] == ["warning", "warning"]
 
 
-def test_two_flows_of_one_id() -> None:
+def test_r18_two_flows_of_one_id() -> None:
     one, two = (flow_of({}, "room", f"{folder}/room.json") for folder in "ab")
     (finding,) = check_flows([one, two], SAMPLES, {})
     assert (finding.slug, finding.where.file) == ("bad-id", "b/room.json")

@@ -83,7 +83,7 @@ def test_check_prints_place_slug_what_and_mend(call: Call) -> None:
     )
 
 
-def test_check_json_is_one_object_with_every_key(call: Call) -> None:
+def test_r13_check_json_is_one_object_with_every_key(call: Call) -> None:
     text = '{"format": 1,\n "nodes": {\n  "door": {"type": "mqt.in"}}}'
     Path("cold-room.json").write_text(text)
     ran = call("check", "--json", "cold-room.json")
@@ -115,7 +115,7 @@ def test_check_json_is_one_object_with_every_key(call: Call) -> None:
     assert ran.out.count("\n") == 1
 
 
-def test_warnings_fail_only_when_strict(call: Call) -> None:
+def test_r13_warnings_fail_only_when_strict(call: Call) -> None:
     write("room.json", wires=["tick -> alarm", "tick -> log"])
     ran = call("check", "room.json", "--json")
     assert (ran.code, json.loads(ran.out)["ok"], json.loads(ran.out)["warnings"]) == (0, True, 1)
@@ -123,7 +123,7 @@ def test_warnings_fail_only_when_strict(call: Call) -> None:
     assert (ran.code, json.loads(ran.out)["ok"]) == (1, False)
 
 
-def test_check_takes_a_sites_values(call: Call) -> None:
+def test_r62_check_takes_a_sites_values(call: Call) -> None:
     spec = {"type": "filter.range", "config": {"min": 5, "max": {"$param": "limit"}}}
     nodes = {**ROOM["nodes"], "alarm": spec}
     write("room.json", nodes=nodes)
@@ -136,7 +136,7 @@ def test_check_takes_a_sites_values(call: Call) -> None:
     assert 'no flow has a param "limti"' in ran.err
 
 
-def test_faults_of_several_files_come_in_their_order(call: Call) -> None:
+def test_r13_faults_of_several_files_come_in_their_order(call: Call) -> None:
     write("b.json", wires=["x -> log"])
     write("a.json", {"format": 1})
     Path("c.json").write_text("[1,")
@@ -153,7 +153,7 @@ def test_a_fault_of_shared_connections_is_told_once(call: Call) -> None:
     assert [finding["slug"] for finding in findings] == ["unknown-type"]
 
 
-def test_a_node_red_file_is_known_as_one(call: Call) -> None:
+def test_r60_a_node_red_file_is_known_as_one(call: Call) -> None:
     write("room.json", [{"id": "1", "type": "tab"}])
     ran = call("check", "room.json")
     assert ran.code == 1
@@ -161,14 +161,14 @@ def test_a_node_red_file_is_known_as_one(call: Call) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "fmt", "run", "test"])
-def test_a_path_that_is_not_there_is_2(call: Call, command: str) -> None:
+def test_r13_a_path_that_is_not_there_is_2(call: Call, command: str) -> None:
     ran = call(command, "nope.json")
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err.startswith(f"flowengine {command}: there is no nope.json.\n  ")
 
 
-def test_a_folder_without_a_flow_is_2(call: Call) -> None:
+def test_r50_a_folder_without_a_flow_is_2(call: Call) -> None:
     Path("empty").mkdir()
     ran = call("check", "empty")
     assert ran.code == 2
@@ -192,7 +192,7 @@ def test_sarif_has_a_rule_and_a_place_for_every_finding(call: Call) -> None:
         assert place["region"]["startColumn"] > 1
 
 
-def test_fmt_writes_in_place_and_says_so_once(call: Call) -> None:
+def test_r13_r51_fmt_writes_in_place_and_says_so_once(call: Call) -> None:
     path = write("flows/room.json")
     write("flows/room.layout.json", {"nodes": {"log": [2, 1], "gone": [0, 0]}, "format": 1})
     write("flows/connections.json", {"connections": {}, "format": 1, "x-a": 1})
@@ -212,7 +212,7 @@ def test_fmt_writes_in_place_and_says_so_once(call: Call) -> None:
     assert sorted(os.listdir("flows")) == ["connections.json", "room.json", "room.layout.json"]
 
 
-def test_fmt_leaves_a_file_with_faults_untouched_and_formats_the_others(call: Call) -> None:
+def test_r13_fmt_leaves_a_file_with_faults_untouched_and_formats_the_others(call: Call) -> None:
     write("b.json")
     Path("a.json").write_text('{"format": 1, "nodes": {},}')
     ran = call("fmt", "a.json", "b.json")
@@ -221,7 +221,7 @@ def test_fmt_leaves_a_file_with_faults_untouched_and_formats_the_others(call: Ca
     assert Path("a.json").read_text() == '{"format": 1, "nodes": {},}'
 
 
-def test_fmt_keeps_an_unknown_type_word_for_word(call: Call) -> None:
+def test_r34_fmt_keeps_an_unknown_type_word_for_word(call: Call) -> None:
     config = {"z": 1, "a": {"y": 1, "b": 2}}
     write("room.json", nodes={"it": {"type": "none.such", "config": config}}, wires=[])
     call("fmt", "room.json")
@@ -230,7 +230,7 @@ def test_fmt_keeps_an_unknown_type_word_for_word(call: Call) -> None:
     assert text.index('"y"') < text.index('"b"')
 
 
-def test_diff_ends_with_1_only_when_asked(call: Call) -> None:
+def test_r13_diff_ends_with_1_only_when_asked(call: Call) -> None:
     write("a/room.json")
     write("b/room.json", title="Room")
     sides = ("a/room.json", "b/room.json")
@@ -239,7 +239,7 @@ def test_diff_ends_with_1_only_when_asked(call: Call) -> None:
     assert call("diff", "--exit-code", sides[0], sides[0]) == Ran(0, "", "")
 
 
-def test_diff_json_of_equal_flows(call: Call) -> None:
+def test_r39_r61_diff_json_of_equal_flows(call: Call) -> None:
     write("room.json")
     ran = call("diff", "--json", "room.json", "room.json")
     assert json.loads(ran.out) == {
@@ -252,7 +252,7 @@ def test_diff_json_of_equal_flows(call: Call) -> None:
     }
 
 
-def test_diff_counts_moved_boxes_beside_the_files(call: Call) -> None:
+def test_r39_diff_counts_moved_boxes_beside_the_files(call: Call) -> None:
     for folder, place in (("a", [0, 0]), ("b", [9, 9])):
         write(f"{folder}/room.json")
         write(f"{folder}/room.layout.json", {"format": 1, "nodes": {"log": place}})
@@ -270,7 +270,7 @@ def test_diff_counts_moved_boxes_beside_the_files(call: Call) -> None:
         (("room.json", "draft:room"), '"draft:room"'),
     ],
 )
-def test_a_side_that_cannot_be_read_is_2(call: Call, sides: Sequence[str], what: str) -> None:
+def test_r13_a_side_that_cannot_be_read_is_2(call: Call, sides: Sequence[str], what: str) -> None:
     write("room.json")
     Path("broken.json").write_text("{")
     ran = call("diff", *sides)

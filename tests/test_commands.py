@@ -195,7 +195,7 @@ def test_the_data_folder_of_run_is_found(
 # --- series and quarantine, beside a running engine
 
 
-def test_series_and_quarantine_beside_a_running_engine(tmp_path: Path) -> None:
+def test_r32_series_and_quarantine_beside_a_running_engine(tmp_path: Path) -> None:
     write_flow(tmp_path, "room", TICKS, ["tick -> keep", "tick -> bad"])
     with FlowProcess(tmp_path) as engine:
         engine.until_ready()
@@ -250,7 +250,7 @@ def store(folder: Path) -> Path:
         (["--until", "1s"], [20.5, 22.5, 21.5]),
     ],
 )
-def test_export_of_a_time(tmp_path: Path, args: list[str], values: list[float]) -> None:
+def test_r32_export_of_a_time(tmp_path: Path, args: list[str], values: list[float]) -> None:
     ran = flowengine("series", "export", "room", "--json", *args, "--data", store(tmp_path))
     assert ran.returncode == 0
     assert [json.loads(line)["value"] for line in ran.stdout.splitlines()] == values

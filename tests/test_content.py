@@ -76,7 +76,7 @@ def slug_of(raw: bytes, how: Any, *, unique: bool = False) -> str | None:
         (b"[" * 65 + b"]" * 65, "[" * 65 + "]" * 65),
     ],
 )
-def test_auto_takes_json_then_text_then_bytes(raw: bytes, expected: Any) -> None:
+def test_r11_auto_takes_json_then_text_then_bytes(raw: bytes, expected: Any) -> None:
     value = decode(raw)
     if expected is None and raw != b"null":
         assert isinstance(value, list)
@@ -104,13 +104,13 @@ def test_auto_keeps_the_sign_of_zero() -> None:
         ("", b"21.5", 21.5),
     ],
 )
-def test_auto_believes_a_known_content_type(content_type: str, raw: bytes, expected: Any) -> None:
+def test_r11_auto_believes_a_known_content_type(content_type: str, raw: bytes, expected: Any) -> None:
     assert decode(raw, "auto", content_type) == expected
 
 
 @pytest.mark.parametrize("content_type", [*CONTENT_TYPES, "application/json;", "nonsense", None])
 @given(raw=st.binary() | JSON_TREES.map(lambda tree: json.dumps(tree).encode()))
-def test_auto_never_fails(content_type: str | None, raw: bytes) -> None:
+def test_r11_auto_never_fails(content_type: str | None, raw: bytes) -> None:
     assert isinstance(decode(raw, "auto", content_type), object)
 
 
@@ -148,14 +148,14 @@ def test_a_wrong_content_type_falls_back_to_what_is_there() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else repr(value[:24]),
 )
-def test_json_refuses_what_it_would_have_to_change(raw: bytes, slug: str) -> None:
+def test_r33_json_refuses_what_it_would_have_to_change(raw: bytes, slug: str) -> None:
     assert slug_of(raw, "json") == slug
     with pytest.raises(PayloadError):
         parse_json(raw, unique=True)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 63, 64])
-def test_json_takes_64_levels(depth: int) -> None:
+def test_r33_json_takes_64_levels(depth: int) -> None:
     assert parse_json(b"[" * depth + b"]" * depth, unique=True) is not None
     assert parse_json(b'{"a":' * depth + b"1" + b"}" * depth, unique=True) is not None
 
@@ -174,7 +174,7 @@ def test_json_takes_64_levels(depth: int) -> None:
         b'{"a":{"b":1},"a":{}}',
     ],
 )
-def test_unique_finds_a_key_that_stands_twice(raw: bytes) -> None:
+def test_r33_unique_finds_a_key_that_stands_twice(raw: bytes) -> None:
     has_huge_number = b"999" in raw  # refused for that already
     assert slug_of(raw, "json") == ("not-json" if has_huge_number else None)
     assert slug_of(raw, "json", unique=True) == ("not-json" if has_huge_number else "duplicate-key")
@@ -345,7 +345,7 @@ def test_cbor_gives_back_what_it_was_given(tree: Any) -> None:
         (-0.0, "json", b"-0.0"),
     ],
 )
-def test_a_payload_is_written_as_told(payload: Any, how: Any, expected: bytes) -> None:
+def test_r11_a_payload_is_written_as_told(payload: Any, how: Any, expected: bytes) -> None:
     assert encode(payload, how) == expected
     assert encoder(how)(payload) == expected
 

@@ -66,7 +66,7 @@ SAME: list[tuple[str, list[tuple[str, Any]]]] = [
 
 
 @pytest.mark.parametrize("edits", [case[1] for case in SAME], ids=[case[0] for case in SAME])
-def test_no_difference(edits: list[tuple[str, Any]]) -> None:
+def test_r39_no_difference(edits: list[tuple[str, Any]]) -> None:
     diff = compare(ROOM, changed(*edits))
     assert told(diff) == []
     assert (diff.restarts, diff.kept) == ([], ["alarm", "feed", "siren"])
@@ -163,7 +163,7 @@ CHANGES: list[tuple[str, list[tuple[str, Any]], list[tuple[Any, ...]], list[str]
 @pytest.mark.parametrize(
     ("edits", "expected", "restarts"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES]
 )
-def test_a_difference(
+def test_r39_a_difference(
     edits: list[tuple[str, Any]], expected: list[tuple[Any, ...]], restarts: list[str]
 ) -> None:
     old, new = ROOM, changed(*edits)
@@ -176,7 +176,7 @@ def test_a_difference(
     assert sorted(map(repr, told(compare(new, old)))) == sorted(map(repr, back))
 
 
-def test_an_integer_field_tells_8_from_8_0() -> None:
+def test_r34_r39_an_integer_field_tells_8_from_8_0() -> None:
     one = changed(("nodes/alarm/config/count", 8))
     assert told(compare(one, changed(("nodes/alarm/config/count", 8.0)))) != []
 
@@ -187,7 +187,7 @@ def test_a_disabled_node_stops_and_is_neither_restarted_nor_kept() -> None:
     assert (diff.restarts, diff.kept) == ([], ["alarm", "feed"])
 
 
-def test_a_changed_id_is_a_rename() -> None:
+def test_r39_a_changed_id_is_a_rename() -> None:
     new = changed(
         ("nodes/horn", ROOM["nodes"]["siren"]),
         ("nodes/siren", None),
@@ -324,7 +324,7 @@ def test_formatting_never_changes_the_meaning(document: dict[str, Any]) -> None:
 @given(
     documents, st.dictionaries(st.sampled_from(["a", "b"]), st.tuples(st.integers(), st.integers()))
 )
-def test_a_moved_box_is_no_difference_of_logic(
+def test_r39_a_moved_box_is_no_difference_of_logic(
     document: dict[str, Any], places: dict[str, tuple[int, int]]
 ) -> None:
     flow = flow_from(document)

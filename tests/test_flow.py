@@ -99,7 +99,7 @@ def test_gives_each_part_as_it_is_written() -> None:
     assert flow.whole
 
 
-def test_a_param_without_default_is_told_from_null() -> None:
+def test_r19_a_param_without_default_is_told_from_null() -> None:
     params = {"a": {"type": "list"}, "b": {"type": "text", "default": ""}}
     flow, _ = parse(flow_with(params=params))
     assert flow.params["a"].default is UNSET
@@ -357,7 +357,7 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_refuses_a_reference_of_the_wrong_shape(name: str) -> None:
+def test_r19_refuses_a_reference_of_the_wrong_shape(name: str) -> None:
     value, field, what = REFERENCES[name]
     _, findings = parse(in_config(value))
     assert [(f.slug, f.where.node, f.where.field) for f in findings] == [
@@ -367,7 +367,7 @@ def test_refuses_a_reference_of_the_wrong_shape(name: str) -> None:
     assert findings[0].mend
 
 
-def test_refuses_a_reference_as_a_whole_config() -> None:
+def test_r19_refuses_a_reference_as_a_whole_config() -> None:
     _, findings = parse(flow_with(nodes={"a": {"type": "x", "config": {"$param": "a"}}}))
     assert [(f.slug, f.where.field) for f in findings] == [("bad-reference", "config")]
 
@@ -484,12 +484,12 @@ def write(path: Any, text: str = "", **parts: Any) -> Any:
     return path
 
 
-def test_takes_the_id_from_the_file(tmp_path: Path) -> None:
+def test_r18_takes_the_id_from_the_file(tmp_path: Path) -> None:
     flow, findings = load(write(tmp_path / "cold-room.json"))
     assert (flow.id, findings) == ("cold-room", [])
 
 
-def test_refuses_a_file_name_that_is_no_slug(tmp_path: Path) -> None:
+def test_r18_refuses_a_file_name_that_is_no_slug(tmp_path: Path) -> None:
     flow, findings = load(write(tmp_path / "Cold Room.json"))
     assert [f.slug for f in findings] == ["bad-id"]
     assert '"cold-room.json"' in findings[0].mend
@@ -514,7 +514,7 @@ def test_says_why_a_file_is_not_read(tmp_path: Path, make: Any, slug: str) -> No
     assert [(f.slug, f.where.file) for f in findings] == [(slug, str(path))]
 
 
-def test_shared_connections_come_in_and_the_own_one_wins(tmp_path: Path) -> None:
+def test_r18_shared_connections_come_in_and_the_own_one_wins(tmp_path: Path) -> None:
     connections = {"site": {"type": "mqtt.broker"}, "db": {"type": "influxdb.server"}}
     write(
         tmp_path / "connections.json",
@@ -556,7 +556,7 @@ def test_a_fault_of_a_layout_is_a_warning(tmp_path: Path) -> None:
     assert [f.severity for f in load_layout(path)[1]] == ["warning"]
 
 
-def test_a_folder_gives_its_flows_and_nothing_else(tmp_path: Path) -> None:
+def test_r18_a_folder_gives_its_flows_and_nothing_else(tmp_path: Path) -> None:
     for name in ("b.json", "a.json", "a.layout.json", "a.test.json", "connections.json"):
         write(tmp_path / name)
     write(tmp_path / "sites.json", '{"format": 1, "rows": []}')
@@ -584,20 +584,20 @@ def test_an_emptied_flow_is_known_by_what_stands_beside_it(tmp_path: Path) -> No
     assert [path.name for path in find_flows([tmp_path])] == ["a.json"]
 
 
-def test_a_file_by_name_is_always_taken_and_only_once(tmp_path: Path) -> None:
+def test_r18_a_file_by_name_is_always_taken_and_only_once(tmp_path: Path) -> None:
     path = write(tmp_path / "list.json", "[1]")
     flow = write(tmp_path / "a.json")
     assert find_flows([path, tmp_path, flow]) == [path, flow]
 
 
-def test_a_path_without_flow_is_wrong_usage(tmp_path: Path) -> None:
+def test_r18_r50_a_path_without_flow_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no flow in"):
         find_flows([tmp_path])
     with pytest.raises(UsageError, match=r"there is no .*gone"):
         find_flows([tmp_path / "gone"])
 
 
-def test_two_flows_of_one_id_are_told() -> None:
+def test_r18_two_flows_of_one_id_are_told() -> None:
     one, _ = parse(flow_with())
     two, _ = parse(flow_with(), file="other/room.json")
     assert find_same_ids([one]) == []

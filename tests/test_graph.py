@@ -52,7 +52,7 @@ def test_roots_are_the_first_of_each_way() -> None:
     assert graph.roots(["b", "c", "x", "y", "z"]) == ["b", "y"]
 
 
-def test_disabled_nodes_are_absent_from_the_plan() -> None:
+def test_r40_disabled_nodes_are_absent_from_the_plan() -> None:
     found = flow("a>b", "b>a")
     found.nodes["b"].disabled = True
     assert FlowGraph(found).cycles(nowhere)

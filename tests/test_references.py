@@ -69,7 +69,7 @@ def resolved(
     )
 
 
-def test_puts_values_in_place() -> None:
+def test_r19_puts_values_in_place() -> None:
     flow = flow_of(
         {
             "limit": {"$param": "limit"},
@@ -121,7 +121,7 @@ def test_connections_are_resolved_too() -> None:
         ("unknown", "1884", "1884"),
     ],
 )
-def test_a_variable_is_read_as_the_type_of_its_field(field: Any, text: str, value: Any) -> None:
+def test_r19_a_variable_is_read_as_the_type_of_its_field(field: Any, text: str, value: Any) -> None:
     found = resolved(flow_of({field: {"$env": "V"}}), env={"V": text})
     assert repr(found.config("node", "a")) == repr({field: value})
     assert found.findings == []
@@ -151,7 +151,7 @@ def test_without_a_schema_a_variable_stays_text(kind: Any, field_type: Any) -> N
     ("field", "text"),
     [("port", "18.5"), ("port", "abc"), ("limit", "nan"), ("limit", "1e999"), ("clean", "2")],
 )
-def test_a_variable_of_another_type_is_a_finding_that_does_not_show_it(
+def test_r19_a_variable_of_another_type_is_a_finding_that_does_not_show_it(
     field: Any, text: str
 ) -> None:
     found = resolved(flow_of({field: {"$env": "V"}}), env={"V": text})
@@ -167,7 +167,7 @@ def test_a_variable_of_another_type_is_a_finding_that_does_not_show_it(
     assert ("nodes", "a", "config", field) in found.placeholders
 
 
-def test_the_default_of_a_variable_is_a_literal() -> None:
+def test_r19_the_default_of_a_variable_is_a_literal() -> None:
     flow = flow_of({"port": {"$env": "V", "default": 1}, "limit": {"$env": "W", "default": None}})
     assert resolved(flow).config("node", "a") == {"port": 1, "limit": None}
 
@@ -192,7 +192,7 @@ PARAMS = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_reference_is_a_finding(name: str) -> None:
+def test_r19_a_wrong_reference_is_a_finding(name: str) -> None:
     field, value, what, mend = WRONG[name]
     found = resolved(flow_of({field: value}, PARAMS), env={"V": "x"}, secrets={"site": "y"})
     (finding,) = found.findings
@@ -211,7 +211,7 @@ def test_what_depends_on_the_value_is_left_to_validation(field: Any, param: Any)
     assert resolved(flow_of({field: {"$param": param}}, PARAMS)).findings == []
 
 
-def test_what_has_no_value_is_missing_and_no_finding() -> None:
+def test_r13_r19_what_has_no_value_is_missing_and_no_finding() -> None:
     flow = flow_of(
         {
             "limit": {"$param": "limit"},
@@ -305,7 +305,7 @@ ROOMS = [
         ({}, ["hold=1m", "hold=2m"], [{"hold": "2m"}, {}]),
     ],
 )
-def test_values_of_file_and_options_by_flow(file_values: Any, options: Any, expected: Any) -> None:
+def test_r19_values_of_file_and_options_by_flow(file_values: Any, options: Any, expected: Any) -> None:
     assert read_params(file_values, options, ROOMS) == dict(
         zip(["cold-room", "hall"], expected, strict=True)
     )
@@ -329,7 +329,7 @@ def test_values_of_file_and_options_by_flow(file_values: Any, options: Any, expe
         ({"limit": True}, [], "no number"),
     ],
 )
-def test_a_name_no_flow_has_or_a_value_that_does_not_fit_is_wrong_usage(
+def test_r19_a_name_no_flow_has_or_a_value_that_does_not_fit_is_wrong_usage(
     file_values: Any, options: Any, said: Any
 ) -> None:
     with pytest.raises(UsageError) as caught:

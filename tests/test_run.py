@@ -41,7 +41,7 @@ def broker(folder: Path, port: int, name: str = "site-flow", **more: Any) -> Pat
 # --- ready (R12)
 
 
-def test_one_line_on_stdout_says_ready(tmp_path: Path) -> None:
+def test_r12_one_line_on_stdout_says_ready(tmp_path: Path) -> None:
     ticking(tmp_path)
     with FlowProcess(tmp_path) as engine:
         line = engine.until_ready()
@@ -51,14 +51,14 @@ def test_one_line_on_stdout_says_ready(tmp_path: Path) -> None:
         assert "ready" not in engine.said
 
 
-def test_two_flows_are_flows(tmp_path: Path) -> None:
+def test_r12_two_flows_are_flows(tmp_path: Path) -> None:
     ticking(tmp_path, "a")
     ticking(tmp_path, "b")
     with FlowProcess(tmp_path) as engine:
         assert engine.until_ready().startswith("ready: 2 flows, 4 nodes, 0 connections in ")
 
 
-def test_an_absent_broker_holds_ready_up_for_5_s_and_no_longer(tmp_path: Path) -> None:
+def test_r12_an_absent_broker_holds_ready_up_for_5_s_and_no_longer(tmp_path: Path) -> None:
     port = free_port()
     broker(tmp_path, port)
     started = time.monotonic()
@@ -70,7 +70,7 @@ def test_an_absent_broker_holds_ready_up_for_5_s_and_no_longer(tmp_path: Path) -
         assert f"{LOOPBACK}:{port}" in engine.until_said("connecting:", "nothing listens")
 
 
-def test_ready_after_says_how_long(tmp_path: Path) -> None:
+def test_r12_ready_after_says_how_long(tmp_path: Path) -> None:
     broker(tmp_path, free_port())
     with FlowProcess(tmp_path, "--ready-after", "300ms") as engine:
         line = engine.until_ready()
@@ -81,7 +81,7 @@ def test_ready_after_says_how_long(tmp_path: Path) -> None:
 # --- what does not start (R13)
 
 
-def test_a_faulty_flow_is_refused_and_the_others_run(tmp_path: Path) -> None:
+def test_r13_a_faulty_flow_is_refused_and_the_others_run(tmp_path: Path) -> None:
     ticking(tmp_path)
     write_flow(tmp_path, "door", FAULTY)
     with FlowProcess(tmp_path) as engine:
@@ -95,7 +95,7 @@ def test_a_faulty_flow_is_refused_and_the_others_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("good", "args"), [(False, []), (True, ["--strict"])], ids=["none is left", "with --strict"]
 )
-def test_exit_code_1_for_faulty_flows(tmp_path: Path, good: bool, args: list[str]) -> None:
+def test_r13_exit_code_1_for_faulty_flows(tmp_path: Path, good: bool, args: list[str]) -> None:
     write_flow(tmp_path, "door", FAULTY)
     if good:
         ticking(tmp_path)
@@ -104,7 +104,7 @@ def test_exit_code_1_for_faulty_flows(tmp_path: Path, good: bool, args: list[str
     assert 'no node type "mqt.in"' in ran.stderr
 
 
-def test_exit_code_1_for_text_that_is_no_flow(tmp_path: Path) -> None:
+def test_r13_exit_code_1_for_text_that_is_no_flow(tmp_path: Path) -> None:
     (tmp_path / "door.json").write_text('{"format": 1, "nodes": {},}')
     ran = flowengine("run", tmp_path / "door.json")
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -127,7 +127,7 @@ def test_exit_code_1_for_text_that_is_no_flow(tmp_path: Path) -> None:
         ([], "PATH"),
     ],
 )
-def test_exit_code_2_for_wrong_usage(tmp_path: Path, args: list[str], words: str | None) -> None:
+def test_r13_exit_code_2_for_wrong_usage(tmp_path: Path, args: list[str], words: str | None) -> None:
     (tmp_path / "empty").mkdir()
     if words is None:
         words = "no flow in ."
@@ -139,7 +139,7 @@ def test_exit_code_2_for_wrong_usage(tmp_path: Path, args: list[str], words: str
     assert "Traceback" not in ran.stderr
 
 
-def test_exit_code_3_names_the_pid_that_uses_the_data_folder(tmp_path: Path) -> None:
+def test_r13_exit_code_3_names_the_pid_that_uses_the_data_folder(tmp_path: Path) -> None:
     """F-11."""
     ticking(tmp_path)
     with FlowProcess(tmp_path) as engine:
@@ -180,7 +180,7 @@ def test_a_killed_engine_leaves_no_lock(tmp_path: Path) -> None:
     ],
     ids=["secret", "environment variable", "param"],
 )
-def test_exit_code_3_names_a_value_that_is_not_there(
+def test_r13_r19_exit_code_3_names_a_value_that_is_not_there(
     tmp_path: Path, more: dict[str, Any], words: list[str]
 ) -> None:
     reads = {"reads": {"type": "mqtt.in", "broker": "site", "topic": "a"}}
@@ -192,7 +192,7 @@ def test_exit_code_3_names_a_value_that_is_not_there(
     assert [word for word in words if word not in ran.stderr] == []
 
 
-def test_exit_code_3_for_a_taken_port(tmp_path: Path) -> None:
+def test_r13_exit_code_3_for_a_taken_port(tmp_path: Path) -> None:
     ticking(tmp_path)
     with socket.create_server((LOOPBACK, 0)) as taken:
         address = f"{LOOPBACK}:{taken.getsockname()[1]}"
@@ -213,7 +213,7 @@ def test_exit_code_3_for_a_data_folder_that_cannot_be_one(tmp_path: Path) -> Non
 # --- the data folder
 
 
-def test_the_data_folder_lies_beside_the_first_flow_closed_to_others(tmp_path: Path) -> None:
+def test_r49_the_data_folder_lies_beside_the_first_flow_closed_to_others(tmp_path: Path) -> None:
     ticking(tmp_path / "a", "a")
     ticking(tmp_path / "b", "b")
     with FlowProcess(tmp_path / "a", tmp_path / "b") as engine:
@@ -267,7 +267,7 @@ def points(data: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_goes_at_once_when_it_is_told(tmp_path: Path, number: signal.Signals) -> None:
+def test_r48_it_goes_at_once_when_it_is_told(tmp_path: Path, number: signal.Signals) -> None:
     ticking(tmp_path)
     with FlowProcess(tmp_path) as engine:
         engine.until_ready()
@@ -308,7 +308,7 @@ def test_a_database_that_never_answers_does_not_hold_it_beyond_5_s(
         assert engine.stop() < 5
 
 
-def test_the_second_interrupt_stops_at_once(tmp_path: Path, silent: int) -> None:
+def test_r48_the_second_interrupt_stops_at_once(tmp_path: Path, silent: int) -> None:
     to_silence(tmp_path, silent)
     with FlowProcess(tmp_path, "--ready-after", "1s") as engine:
         engine.until_ready()
@@ -389,7 +389,7 @@ def test_a_reload_without_any_flow_left_is_said(tmp_path: Path) -> None:
 # --- what it tells
 
 
-def test_the_log_as_json(tmp_path: Path) -> None:
+def test_r47_the_log_as_json(tmp_path: Path) -> None:
     """R47: the same keys in every line."""
     broker(tmp_path, free_port())
     ticking(tmp_path)
@@ -404,7 +404,7 @@ def test_the_log_as_json(tmp_path: Path) -> None:
         assert any(line["node"] == "site" and "connect" in line["what"] for line in lines)
 
 
-def test_metrics_for_prometheus(tmp_path: Path) -> None:
+def test_r47_metrics_for_prometheus(tmp_path: Path) -> None:
     ticking(tmp_path)
     address = f"{LOOPBACK}:{free_port()}"
     with FlowProcess(tmp_path, "--metrics", address) as engine:

@@ -168,7 +168,7 @@ CASES = {
 }
 
 
-def test_tests_of_a_flow_fit() -> None:
+def test_r14_tests_of_a_flow_fit() -> None:
     schema = cases_schema()
     assert list(faults(CASES, schema, schema)) == []
     for text, wrong in (('"down"', '"dead"'), ('"at": "0s"', '"at": 0'), ('"until"', '"untill"')):

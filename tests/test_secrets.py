@@ -92,7 +92,7 @@ def test_one_value_is_never_stored_alike_twice(store: SecretStore) -> None:
     assert first["value"] != second["value"]
 
 
-def test_credential_then_variable_then_store(store: SecretStore, tmp_path: Path) -> None:
+def test_r19_credential_then_variable_then_store(store: SecretStore, tmp_path: Path) -> None:
     store.set("site-mqtt", "store")
     credentials = tmp_path / "credentials"
     credentials.mkdir()

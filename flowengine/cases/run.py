@@ -19,10 +19,11 @@ from flowengine.cases.model import Case, CaseInput
 from flowengine.clock import SECOND, ToldClock
 from flowengine.engine.delivery import DELIVERED, Intake, settle_all
 from flowengine.engine.feeder import SourcePort
-from flowengine.engine.flowrun import Running, RunningFlow, Surroundings
+from flowengine.engine.flowrun import RunningFlow
 from flowengine.engine.outlet import ERROR
 from flowengine.engine.plan import Plan, make_plan
 from flowengine.engine.quarantine import Quarantine, error_fact
+from flowengine.engine.running import Running, Surroundings
 from flowengine.engine.step import Step
 from flowengine.engine.store import Store
 from flowengine.engine.wire import Wire

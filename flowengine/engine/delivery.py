@@ -167,6 +167,8 @@ class Intake:
         self._hurry = hurry
         self._groups: deque[Group] = deque()
         self._sizes: deque[int] = deque()
+        self._tell_at = 0
+        self._tell: Callable[[], None] | None = None
 
     @property
     def unacknowledged(self) -> int:
@@ -200,6 +202,10 @@ class Intake:
         if self.pressed:
             self._hurry()
 
+    def tell_at(self, unacknowledged: int, tell: Callable[[], None]) -> None:
+        """Call `tell` once so few are unacknowledged."""
+        self._tell_at, self._tell = unacknowledged, tell
+
     def acknowledge(self) -> None:
         """A read is complete: acknowledge, in order of receipt, every read that is."""
         groups = self._groups
@@ -211,3 +217,6 @@ class Intake:
                     done.settled()
                 except Exception:  # a source's bug must not end the sink that settled last
                     LOG.exception("a source failed to acknowledge")
+        if self._tell is not None and self.unacknowledged <= self._tell_at:
+            tell, self._tell = self._tell, None
+            tell()

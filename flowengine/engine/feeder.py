@@ -21,6 +21,8 @@ from flowengine.node import Source
 LOG = logging.getLogger("flowengine.engine")
 CHUNK = 256
 BUDGET_NS = 2_000_000
+PATIENCE = 10
+"""Windows of unacknowledged messages at which a source is stopped, whatever its far side sends."""
 
 
 class Feeder:
@@ -101,6 +103,7 @@ class SourcePort(Feeder):
         self._waiting: deque[list[Message]] = deque()
         self.depth = 0
         self.is_stopped = False
+        self.is_ahead = False
 
     def receive(
         self,
@@ -129,6 +132,19 @@ class SourcePort(Feeder):
         # Asked anew: a broker's window is known only once it has answered.
         self.intake.window = self.step.node.window
         self.intake.press()
+        self._keep_bounds()
+
+    def _keep_bounds(self) -> None:
+        """Stop a source whose far side does not keep to its window (mosquitto 2.0.11 does not)."""
+        window, intake = self.intake.window, self.intake
+        if window is not None and intake.unacknowledged >= PATIENCE * window:
+            self.is_ahead = True
+            intake.tell_at(PATIENCE * window // 2, self._caught_up)
+            self.stop_intake()
+
+    def _caught_up(self) -> None:
+        self.is_ahead = False
+        self.go_on()
 
     @property
     def has_work(self) -> bool:
@@ -172,7 +188,7 @@ class SourcePort(Feeder):
 
     def start_intake(self) -> None:
         """Let the source read again."""
-        if self.is_stopped and isinstance(self.step.node, Source):
+        if self.is_stopped and not self.is_ahead and isinstance(self.step.node, Source):
             self.is_stopped = False
             self._tell(self.step.node.resume_reading)
 

@@ -10,34 +10,34 @@ with what waits in it, and their state.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from flowengine.clock import SECOND, Clock
-from flowengine.engine.backlog import Backlog
+from flowengine.clock import SECOND
 from flowengine.engine.context import NodeContext
-from flowengine.engine.delivery import DROPPED, SPOOLED, Intake, settle_all
+from flowengine.engine.delivery import SPOOLED
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
 from flowengine.engine.leaving import Leaving
-from flowengine.engine.loops import set_work
-from flowengine.engine.outlet import ERROR, Outlet, Target
-from flowengine.engine.plan import Change, Plan, PlannedNode, PlannedWire, compare
-from flowengine.engine.quarantine import Quarantine, error_fact, error_text
-from flowengine.engine.region import Region
+from flowengine.engine.outlet import ERROR, Outlet
+from flowengine.engine.plan import Change, Plan, PlannedNode, compare
+from flowengine.engine.quarantine import error_fact, error_text
+from flowengine.engine.running import (
+    NOTHING_TO_OPEN,
+    WRITE_OUT,
+    Running,
+    Surroundings,
+    close,
+    close_all,
+    links_of,
+    stop_sinks,
+)
 from flowengine.engine.sink import SinkRunner
-from flowengine.engine.spill import SpillWire
-from flowengine.engine.spool import Spool
 from flowengine.engine.step import Step, entries_for
-from flowengine.engine.store import Store
-from flowengine.engine.wire import CAPACITY, MAX_BYTES, Wire
+from flowengine.engine.wiring import Wiring, inbox_bounds
 from flowengine.errors import NodeError
 from flowengine.message import Message, copy_tree
-from flowengine.node import Connection, Node, NodeType, SpoolConfig
+from flowengine.node import Connection
 
 LOG = logging.getLogger("flowengine.flow")
 FIRST_RETRY = SECOND
@@ -46,81 +46,24 @@ DIFFERENT = 10
 """Failures of one kind at one node that are logged for their different topics and texts."""
 OPEN_WITHIN = 1.0
 """Seconds that a deploy waits for its sources to open."""
-WRITE_OUT = 1.2
-CLOSE_WITHIN = 1.6
-"""Seconds at a stop for what is on its way, again for what sinks have left, and to close."""
 
 
-class Surroundings(msgspec.Struct, kw_only=True):
-    """What the engine gives every flow: clock, disk, quarantine."""
-
-    clock: Clock
-    store: Store
-    quarantine: Quarantine
-    data: str = ""
-    files: str = ""
-    install_id: str = "00000000"
-    insecure_bind: bool = False
-    session: str = ""
-    spool_folder: Callable[[str, str], Path] | None = None
-    disk: Executor | None = None
-    hurry: Callable[[], None] = lambda: None
-
-
-_NOTHING_TO_OPEN = asyncio.Event()  # one for all: an event of its own weighs 0.8 kB a node
-_NOTHING_TO_OPEN.set()
-
-
-def _opens(kind: NodeType, thing: Any) -> bool:
-    """Whether a node has something of its own to open; most have not, and need no task."""
-    own = not kind.is_function and type(thing).open is not Node.open
-    return own or kind.kind == "sink"
-
-
-class Running:
-    """One node or connection at work."""
-
-    def __init__(self, planned: PlannedNode, context: NodeContext, thing: Any) -> None:
-        self.planned = planned
-        self.context = context
-        self.thing: Node[Any] | Connection[Any] = thing
-        self.state = "starting"
-        self.what = ""
-        self.since = context.clock.now()
-        self.step: Step | None = None
-        self.wire: Wire | None = None
-        self.feeder: Feeder | None = None
-        self.runner: SinkRunner | None = None
-        self.opened = asyncio.Event() if _opens(planned.type, thing) else _NOTHING_TO_OPEN
-        self.task: asyncio.Task[None] | None = None
-
-
-class RunningFlow:
+class RunningFlow(Wiring):
     """A flow that runs."""
 
     def __init__(self, plan: Plan, around: Surroundings) -> None:
-        self.id = plan.flow
-        self.around = around
-        self.clock = around.clock
+        super().__init__(plan.flow, around)
         self.plan: Plan | None = None
         self.params: Mapping[str, Any] = plan.params
         self.folder = plan.folder
         self.data = around.data
         self.files = around.files
-        self.install_id = around.install_id
         self.insecure_bind = around.insecure_bind
-        self.region = Region(around.clock, self.fail)
-        self.nodes: dict[str, Running] = {}
         self.connections: dict[str, Running] = {}
-        self.intakes: dict[str, Intake] = {}
-        self.settings_wires: dict[PlannedWire, tuple[Wire, WireFeeder]] = {}
-        self._catches: dict[str, list[Step]] = {}
-        self._watchers: dict[str, list[Step]] = {}
         self._said: dict[tuple[str, str], int] = {}
         self._texts: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self._building: dict[str, Running] = {}
         self._changing = asyncio.Lock()
-        self._left_over: list[SpillWire] = []
         self._gone: dict[str, Step] = {}
         self.leaving = Leaving()
 
@@ -282,7 +225,7 @@ class RunningFlow:
             if name not in change.connections_kept
         ]
         old_connections = dict(self.connections)
-        for link in _links(old_connections.values()):
+        for link in links_of(old_connections.values()):
             link.hold()
         await self._retire(gone)
         # From here to `_restore` nothing is awaited: messages meet the old flow, or the new one.
@@ -314,12 +257,12 @@ class RunningFlow:
             running.context.cancel_timers()
             if running.step is not None:
                 running.step.region = self.region  # what it still lets out finds its way
-        await _close_all(within)
+        await close_all(within)
         await self._forget_types(change.restarted, old_nodes)
         for running in gone_connections:
-            await _close(running)
+            await close(running)
         await self._start(change)
-        for link in _links(self.connections[name] for name in change.connections_kept):
+        for link in links_of(self.connections[name] for name in change.connections_kept):
             link.release()
         self.region.run()
         return change
@@ -338,7 +281,7 @@ class RunningFlow:
                 rest += old.feeder.take_all()
         if old.wire is not None:
             if kind.boundary:
-                new.wire = self._inherit_wire(old.wire, new.planned.id, *_inbox_bounds(new))
+                new.wire = self._inherit_wire(old.wire, new.planned.id, *inbox_bounds(new))
                 new.feeder = old.feeder if isinstance(old.feeder, WireFeeder) else None
             else:
                 new.step.inbox += self._empty(old.wire)
@@ -350,32 +293,6 @@ class RunningFlow:
                 new.wire = new.wire or self._inbox(new)
                 new.wire.put_back(waiting)
         self._drop(new.planned.id, rest)
-
-    def _inherit_wire(
-        self, old: Wire, name: str, capacity: int, max_bytes: int, when_full: str
-    ) -> Wire:
-        """A wire with its new settings and what waits in it; the same one where that can be."""
-        if isinstance(old, SpillWire) == (when_full == "spill" and self._spills):
-            policy = "block" if when_full == "spill" else when_full
-            old.bound_anew(capacity, max_bytes, policy)  # type: ignore[arg-type]  # checked before
-            return old
-        new = self._make_wire(name, capacity, max_bytes, when_full)
-        if waiting := self._empty(old):
-            new.put(waiting)
-        return new
-
-    def _empty(self, wire: Wire) -> list[Message]:
-        """Take everything out of a wire that is no more."""
-        if isinstance(wire, SpillWire):
-            self._left_over.append(wire)  # its records stay on disk until they are settled
-        return wire.take_all()
-
-    def _drop(self, name: str, messages: list[Message]) -> None:
-        """What waited in front of a node that is no more is dropped, and counted."""
-        if messages:
-            settle_all(messages, DROPPED)
-            facts = {"flow": self.id, "node": name, "number": len(messages)}
-            LOG.warning("dropped what waited: the node is gone", extra={"facts": facts})
 
     def _leave(self, old: Running) -> None:
         """A node is gone from the flow: nothing leads to it, and nothing leaves it any more."""
@@ -441,187 +358,6 @@ class RunningFlow:
                 else:
                     self.around.quarantine.put(self.id, row.node, message, cause)
 
-    def _link(self, plan: Plan) -> None:
-        """Connect outlets to inboxes and wires as the plan says."""
-        for running in self.nodes.values():
-            step = running.step
-            assert step is not None  # noqa: S101  # every node has one
-            for outlet in step.outlets.values():
-                outlet.branches.clear()
-            running.feeder = self._feeder(running, step)
-        settings_wires: dict[PlannedWire, tuple[Wire, WireFeeder]] = {}
-        former = {_ends(wire): kept for wire, kept in self.settings_wires.items()}
-        for wire in plan.wires:
-            source, target = self.nodes[wire.source].step, self.nodes[wire.target].step
-            assert source is not None  # noqa: S101
-            assert target is not None  # noqa: S101
-            writes = plan.writes[wire.target]
-            goal: Target = self.nodes[wire.target].wire or target
-            if wire.is_boundary:
-                kept = self._wire(wire, goal, former.pop(_ends(wire), None))
-                settings_wires[wire] = kept
-                goal = kept[0]
-            source.outlets[wire.output].connect(goal, writes)
-        self.settings_wires = settings_wires
-        for (_, _, name), (gone, _) in former.items():
-            waiting = self._empty(gone)
-            goes_on = self.nodes.get(name)
-            if goes_on is None or goes_on.step is None:
-                self._drop(name, waiting)
-            elif waiting:
-                (goes_on.wire or goes_on.step).put(waiting)
-        for name, running in self.nodes.items():
-            if running.step is not None:
-                set_work(running.step, in_order=name in plan.meets)
-        order = [self.nodes[name] for name in plan.order]
-        self.region.set_steps(
-            [r.step for r in order if r.step is not None and r.planned.type.kind == "transform"]
-        )
-        self._listeners(plan)
-        self._push_back(plan)
-
-    def _feeder(self, running: Running, step: Step) -> Feeder | None:
-        kind = running.planned.type
-        if kind.kind == "source":
-            if isinstance(running.feeder, SourcePort):
-                return running.feeder
-            intake = self.intakes.setdefault(step.id, Intake(self.around.hurry))
-            intake.window = getattr(running.thing, "window", None)
-            prefix = f"{self.install_id}-{self.around.session}-{self.id}-{step.id}-"
-            return SourcePort(self.region, step, intake, prefix)
-        if kind.boundary:
-            if running.wire is None:
-                running.wire = self._inbox(running)
-            step.again = running.wire.put
-            if kind.kind == "transform":
-                feeder = running.feeder
-                if isinstance(feeder, WireFeeder) and feeder.wire is running.wire:
-                    feeder.target = step
-                    return feeder
-                return WireFeeder(self.region, step, running.wire)
-        return None
-
-    def _inbox(self, running: Running) -> Wire:
-        """The wire in front of a boundary node."""
-        return self._make_wire(running.planned.id, *_inbox_bounds(running))
-
-    def _wire(
-        self, wire: PlannedWire, target: Target, former: tuple[Wire, WireFeeder] | None
-    ) -> tuple[Wire, WireFeeder]:
-        """A wire with settings, made or kept, and what empties it."""
-        name = f"{wire.source}.{wire.output}-{wire.target}"
-        bounds = wire.capacity or CAPACITY, wire.bytes or MAX_BYTES, wire.when_full or "block"
-        if former is None:
-            made = self._make_wire(name, *bounds)
-            return made, WireFeeder(self.region, target, made)
-        old, feeder = former
-        kept = self._inherit_wire(old, name, *bounds)
-        if kept is not old:
-            feeder = WireFeeder(self.region, target, kept)
-        feeder.target = target
-        return kept, feeder
-
-    @property
-    def _spills(self) -> bool:
-        return self.around.spool_folder is not None
-
-    def _make_wire(self, name: str, capacity: int, max_bytes: int, when_full: str) -> Wire:
-        if when_full != "spill" or not self._spills:
-            policy = "block" if when_full == "spill" else when_full
-            return Wire(
-                self.clock,
-                capacity=capacity,
-                max_bytes=max_bytes,
-                when_full=policy,  # type: ignore[arg-type]  # checked with the flow
-            )
-        settings = SpoolConfig()
-        backlog = Backlog(
-            self._spool(f"{name}.wire", settings),
-            settings,
-            self.clock,
-            self.around.disk,
-            status=lambda state, what: self.set_status(name, state, what),
-            log=NodeContext(self, name).log,
-        )
-        return SpillWire(self.clock, backlog, capacity=capacity, max_bytes=max_bytes)
-
-    def _spool(self, name: str, settings: SpoolConfig) -> Spool:
-        folder = self.around.spool_folder
-        assert folder is not None  # noqa: S101  # only asked for where there is one
-        return Spool(
-            folder(self.id, name),
-            max_bytes=settings.size,
-            max_age_ns=settings.age,
-            now=self.clock.now,
-        )
-
-    def _listeners(self, plan: Plan) -> None:
-        self._catches, self._watchers = {}, {}
-        for name, running in self.nodes.items():
-            listens = getattr(running.thing, "listens", "")
-            if not listens or running.step is None:
-                continue
-            table = self._catches if listens == "errors" else self._watchers
-            scope = getattr(running.planned.config, "nodes", None) or [
-                other for other in plan.nodes if other != name
-            ]
-            for other in scope:
-                table.setdefault(other, []).append(running.step)
-
-    def _push_back(self, plan: Plan) -> None:
-        """Tell every wire which feeders stand still while it is full: those that lead into it."""
-        into: dict[str, list[PlannedWire]] = {}
-        for wire in plan.wires:
-            into.setdefault(wire.target, []).append(wire)
-        for wire, (made, _) in self.settings_wires.items():
-            made.on_level = _leveller(self._feeders_before(wire.source, into))
-        for name, running in self.nodes.items():
-            if running.wire is not None:
-                feeders: dict[Feeder, None] = {}
-                for wire in into.get(name, []):
-                    kept = self.settings_wires.get(wire)
-                    feeders |= {kept[1]: None} if kept else self._feeders_before(wire.source, into)
-                running.wire.on_level = _leveller(feeders)
-        self._level_anew()
-
-    def _level_anew(self) -> None:
-        """Wires and feeders may be linked otherwise than before: who stands still is told anew."""
-        wires = [kept[0] for kept in self.settings_wires.values()]
-        wires += [running.wire for running in self.nodes.values() if running.wire is not None]
-        feeders: list[Feeder] = [kept[1] for kept in self.settings_wires.values()]
-        feeders += [r.feeder for r in self.nodes.values() if r.feeder is not None]
-        for feeder in feeders:
-            feeder.full_wires.clear()
-        for wire in wires:
-            if wire.blocked:
-                wire.on_level(wire)
-        for feeder in feeders:
-            feeder.go_on()
-
-    def _feeders_before(
-        self, name: str, into: Mapping[str, list[PlannedWire]]
-    ) -> dict[Feeder, None]:
-        """The feeders that a node's messages come from, up to the boundaries before it."""
-        found: dict[Feeder, None] = {}  # a set in order, so that a run can be repeated
-        seen: set[str] = set()
-        todo = [name]
-        while todo:
-            at = todo.pop()
-            if at in seen:
-                continue
-            seen.add(at)
-            running = self.nodes[at]
-            if running.feeder is not None:
-                found[running.feeder] = None
-                continue
-            for wire in into.get(at, []):
-                kept = self.settings_wires.get(wire)
-                if kept is not None:
-                    found[kept[1]] = None
-                else:
-                    todo.append(wire.source)
-        return found
-
     # -- starting and stopping
 
     async def _start(self, change: Change) -> None:
@@ -633,7 +369,7 @@ class RunningFlow:
         fresh = [r for name, r in self.nodes.items() if name not in change.kept]
         # All in one turn of the loop: no connection brings anything before its sources are there.
         for running in sorted(fresh, key=lambda r: rank[r.planned.type.kind]):
-            if running.opened is _NOTHING_TO_OPEN:
+            if running.opened is NOTHING_TO_OPEN:
                 self.set_status(running.planned.id, "running")
                 continue
             running.task = asyncio.create_task(self._open(running))
@@ -741,10 +477,10 @@ class RunningFlow:
 
     async def _retire(self, gone: list[Running]) -> None:
         """Close sources, then sinks once they have written; what is within works on meanwhile."""
-        await _close_all([r for r in gone if r.planned.type.kind == "source"])
+        await close_all([r for r in gone if r.planned.type.kind == "source"])
         sinks = [r for r in gone if r.planned.type.kind == "sink"]
-        await _stop_sinks(sinks)
-        await _close_all(sinks)
+        await stop_sinks(sinks)
+        await close_all(sinks)
 
     async def stop(
         self, *, for_good: bool = False, save: Callable[[], Awaitable[None]] | None = None
@@ -759,23 +495,23 @@ class RunningFlow:
 
     async def _stop(self, for_good: bool, save: Callable[[], Awaitable[None]] | None) -> None:
         if not for_good:
-            for link in _links(self.connections.values()):
+            for link in links_of(self.connections.values()):
                 link.hold()
         kinds = {
             kind: [r for r in self.nodes.values() if r.planned.type.kind == kind]
             for kind in ("source", "transform", "sink")
         }
-        await _close_all(kinds["source"])
+        await close_all(kinds["source"])
         await self._write_out(kinds["sink"])
-        await _stop_sinks(kinds["sink"])
+        await stop_sinks(kinds["sink"])
         self.region.run()
         spilling = [*self._spilling(), *self._left_over]
         for wire in spilling:
             await wire.flush()
         if save is not None:
             await save()
-        await _close_all([*kinds["transform"], *kinds["sink"]])
-        await _close_all(self.connections.values())
+        await close_all([*kinds["transform"], *kinds["sink"]])
+        await close_all(self.connections.values())
         for wire in spilling:
             wire.close()
 
@@ -797,70 +533,3 @@ class RunningFlow:
                 if not any(runner.is_busy for runner in runners):
                     break
                 await asyncio.sleep(0.002)
-
-    def _spilling(self) -> list[SpillWire]:
-        wires = [r.wire for r in self.nodes.values()]
-        wires += [wire for wire, _ in self.settings_wires.values()]
-        return [wire for wire in wires if isinstance(wire, SpillWire)]
-
-
-def _leveller(feeders: Iterable[Feeder]) -> Callable[[Wire], None]:
-    def level(wire: Wire) -> None:
-        for feeder in feeders:
-            feeder.level(wire)
-
-    return level
-
-
-def _ends(wire: PlannedWire) -> tuple[str, str, str]:
-    """What tells a wire from the others of its flow."""
-    return wire.source, wire.output, wire.target
-
-
-def _inbox_bounds(running: Running) -> tuple[int, int, str]:
-    """Capacity, bytes and policy of the wire in front of a boundary node."""
-    config = running.planned.config
-    return (
-        getattr(config, "capacity", None) or CAPACITY,
-        getattr(config, "bytes", None) or MAX_BYTES,
-        getattr(config, "when_full", None) or "block",
-    )
-
-
-async def _stop_sinks(sinks: list[Running]) -> None:
-    """Let sinks write or store what waits, all at once, for a while."""
-    tasks = set()
-    for running in sinks:
-        if running.runner is not None and running.task is not None:
-            running.runner.stop()
-            tasks.add(running.task)
-    if tasks:
-        await asyncio.wait(tasks, timeout=WRITE_OUT)
-
-
-def _links(connections: Iterable[Running]) -> list[Connection[Any]]:
-    """The connections themselves; in flow tests others stand in for them."""
-    return [r.thing for r in connections if isinstance(r.thing, Connection)]
-
-
-async def _close_all(all_of_them: Iterable[Running]) -> None:
-    """Close nodes or connections together: one that hangs does not hold up the others."""
-    await asyncio.gather(*(_close(running) for running in all_of_them))
-
-
-async def _close(running: Running) -> None:
-    """Close one node or connection within 1.6 s, whatever it does."""
-    running.context.cancel_timers()
-    if running.task is not None:
-        running.task.cancel()
-        await asyncio.gather(running.task, return_exceptions=True)
-    if running.planned.type.is_function or type(running.thing).close is Node.close:
-        running.state = "stopped"
-        return
-    try:
-        await asyncio.wait_for(running.thing.close(), CLOSE_WITHIN)
-    except TimeoutError:
-        running.context.log("warning", f"did not close within {CLOSE_WITHIN:g} s")
-    except Exception as err:  # noqa: BLE001  # closing goes on with the next
-        running.context.log("error", f"closing failed: {error_text(err)}")
-    running.state = "stopped"

@@ -11,6 +11,7 @@ from flowengine.errors import FlowengineError, NodeError
 from flowengine.message import Message, message_to_json
 
 _RETRY = 2 * SECOND
+_LONGEST = 64_000
 
 
 class Quarantine:
@@ -28,8 +29,8 @@ class Quarantine:
         """Set a message aside with the reason."""
         slug = error.slug if isinstance(error, NodeError) else "failed"
         what = error_text(error)
-        text = json.dumps(message_to_json(message), ensure_ascii=False, separators=(",", ":"))
-        self._waiting.append(((flow, node, self.clock.now(), slug, what, text), message))
+        row = (flow, node, self.clock.now(), slug, storable(what), as_text(message))
+        self._waiting.append((row, message))
         self.count += 1
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._write())
@@ -51,6 +52,29 @@ class Quarantine:
         """Wait until everything set aside is on disk."""
         if self._task is not None:
             await self._task
+
+
+def as_text(message: Message) -> str:
+    """A message as JSON, whatever it holds: one that cannot be written would hold up all others."""
+    try:
+        shown = message_to_json(message)
+        text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"), default=repr)
+    except Exception:  # noqa: BLE001  # a payload may be anything at all
+        parts = {"id": message.id, "topic": message.topic, "key": message.key}
+        text = json.dumps({**parts, "payload": {"$repr": _shown(message.payload)}}, default=repr)
+    return storable(text)
+
+
+def _shown(payload: Any) -> str:
+    try:
+        return repr(payload)[:_LONGEST]
+    except Exception as err:  # noqa: BLE001  # it may be anything at all
+        return f"{type(payload).__name__}, which cannot be shown: {type(err).__name__}"
+
+
+def storable(text: str) -> str:
+    """Text as a database takes it: half of a surrogate pair becomes its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_text(error: Exception) -> str:

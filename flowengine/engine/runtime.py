@@ -16,10 +16,11 @@ from functools import partial
 
 from flowengine.clock import SECOND, Clock, RealClock
 from flowengine.engine.checkpoint import checkpoint, forget_idle
-from flowengine.engine.flowrun import RunningFlow, Surroundings
+from flowengine.engine.flowrun import RunningFlow
 from flowengine.engine.folder import DataFolder
 from flowengine.engine.plan import Change, Plan
 from flowengine.engine.quarantine import Quarantine
+from flowengine.engine.running import Surroundings
 
 LOG = logging.getLogger("flowengine.engine")
 CHECKPOINT_EVERY = SECOND

@@ -50,7 +50,7 @@ def test_acknowledgements_leave_in_order_of_receipt() -> None:
     assert acks == ["a", "b", "c"]
 
 
-def test_every_branch_must_settle() -> None:
+def test_r31_every_branch_must_settle() -> None:
     acks: list[str] = []
     [message] = let_in(Intake(), 1, acks, "a")
     message.receipt.take(2)
@@ -106,7 +106,7 @@ def test_what_is_secured_on_disk_is_acknowledged_before_its_fate_is_known() -> N
     assert acks == ["a"]
 
 
-def test_one_secured_branch_does_not_acknowledge_the_other() -> None:
+def test_r31_one_secured_branch_does_not_acknowledge_the_other() -> None:
     acks: list[str] = []
     [message] = let_in(Intake(), 1, acks, "a")
     message.receipt.take()

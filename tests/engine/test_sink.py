@@ -252,7 +252,7 @@ def test_r31_an_absent_far_side_acknowledges_from_the_spool_and_gets_all_in_orde
     assert "running" in rig.statuses[-1:]
 
 
-def test_what_came_while_the_backlog_drains_is_written_behind_it(tmp_path: Path) -> None:
+def test_r59_what_came_while_the_backlog_drains_is_written_behind_it(tmp_path: Path) -> None:
     rig = Rig({"batch": {"age": "0s", "size": 2}}, tmp_path)
 
     async def story(rig: Rig) -> None:
@@ -380,7 +380,7 @@ def test_a_full_spool_that_drops_counts_what_it_drops(tmp_path: Path) -> None:
     assert rig.fates["spooled"] + rig.fates["dropped"] == 40
 
 
-def test_live_first_writes_new_data_before_the_backlog_is_through(tmp_path: Path) -> None:
+def test_r59_live_first_writes_new_data_before_the_backlog_is_through(tmp_path: Path) -> None:
     rig = Rig({"batch": {"age": "0s", "size": 1}, "order": "live-first"}, tmp_path)
 
     async def story(rig: Rig) -> None:

@@ -66,19 +66,19 @@ def bench_of(broker: Broker, **config: Any) -> NodeBench:
 
 
 @pytest.mark.parametrize("value", [True, 1, 1.0, "on", "ON"])
-def test_reads_these_as_on(value: Any) -> None:
+def test_r1_reads_these_as_on(value: Any) -> None:
     assert as_state(value) is True
 
 
 @pytest.mark.parametrize("value", [False, 0, 0.0, "off", "OFF"])
-def test_reads_these_as_off(value: Any) -> None:
+def test_r1_reads_these_as_off(value: Any) -> None:
     assert as_state(value) is False
 
 
 @pytest.mark.parametrize(
     "value", ["On", "true", "", 2, -1, 0.5, None, {}, [1], b"ON", float("nan")]
 )
-def test_refuses_everything_else(value: Any) -> None:
+def test_r1_refuses_everything_else(value: Any) -> None:
     with pytest.raises(NodeError) as caught:
         as_state(value)
     assert caught.value.slug == "not-a-state"
@@ -95,7 +95,7 @@ def test_refuses_everything_else(value: Any) -> None:
     ],
     ids=["the payload", "meta.active", "meta.active first", "an expression", "other words"],
 )
-def test_takes_the_state_from(
+def test_r1_takes_the_state_from(
     config: dict[str, Any], payload: Any, meta: dict[str, Any], sent: str
 ) -> None:
     broker = Broker()
@@ -117,7 +117,7 @@ def test_sends_by_the_error_route(payload: Any, key: str, slug: str) -> None:
 # --- only changes
 
 
-def test_sends_the_first_message_and_then_changes_only() -> None:
+def test_r36_sends_the_first_message_and_then_changes_only() -> None:
     broker = Broker()
     bench = bench_of(broker)
     outs = [bench.send(state, key="fan") for state in (True, True, 1, False, "off", "ON")]
@@ -128,7 +128,7 @@ def test_sends_the_first_message_and_then_changes_only() -> None:
     assert bench.unsettled == 0
 
 
-def test_keeps_a_state_for_each_key() -> None:
+def test_r36_keeps_a_state_for_each_key() -> None:
     broker = Broker()
     bench = bench_of(broker)
     for key in ("a", "b", "a", "b"):
@@ -170,7 +170,7 @@ def test_leaves_every_switch_as_it_was_asked_last(asked: list[tuple[str, bool]])
 # --- a change too soon
 
 
-def test_keeps_a_change_within_min_on_and_makes_it_when_it_may() -> None:
+def test_r36_keeps_a_change_within_min_on_and_makes_it_when_it_may() -> None:
     broker = Broker()
     bench = bench_of(broker, min_on="10s")
     bench.send(True)
@@ -184,7 +184,7 @@ def test_keeps_a_change_within_min_on_and_makes_it_when_it_may() -> None:
     assert bench.unsettled == 0
 
 
-def test_takes_the_newest_of_what_came_too_soon() -> None:
+def test_r36_takes_the_newest_of_what_came_too_soon() -> None:
     broker = Broker()
     bench = bench_of(broker, min_on="10s", min_off="1s")
     for state in (True, False, True, False, True):
@@ -345,7 +345,7 @@ def test_names_the_switches_that_the_broker_refuses_and_knows_that_they_are_not_
 CONFIRM = {"topic": "site/{key}/state", "timeout": "5s"}
 
 
-def test_is_committed_when_the_device_tells_the_state() -> None:
+def test_r57_is_committed_when_the_device_tells_the_state() -> None:
     broker = Broker()
     bench = bench_of(broker, confirm=CONFIRM)
     bench.open()
@@ -423,7 +423,7 @@ def test_goes_on_waiting_for_the_word_after_a_restart() -> None:
     ("safe", "said"),
     [("off", ["ON", "OFF", "OFF"]), ("on", ["ON", "OFF", "ON"]), ("keep", ["ON", "OFF"])],
 )
-def test_leaves_every_switch_in_its_safe_state(safe: str, said: list[str]) -> None:
+def test_r36_leaves_every_switch_in_its_safe_state(safe: str, said: list[str]) -> None:
     broker = Broker()
     bench = bench_of(broker, safe=safe)
     bench.open()
@@ -513,7 +513,7 @@ def coap_bench(peer: Peer, **config: Any) -> NodeBench:
     return NodeBench("actuator.switch", given, connections={"relay": peer})
 
 
-def test_puts_the_state_to_a_coap_device() -> None:
+def test_r36_puts_the_state_to_a_coap_device() -> None:
     peer = Peer({})
     out = coap_bench(peer, on="1", off="0").send("OFF", key="3")
     assert peer.asked == [("PUT", "/relay/3", b"0", 0)]

@@ -48,7 +48,7 @@ def code(message: Any) -> str:
 # --- what a device sends
 
 
-def test_answers_after_the_commit_and_not_before() -> None:
+def test_r17_answers_after_the_commit_and_not_before() -> None:
     async def work() -> None:
         async with desk() as at, device(at.port) as dev:
             held = Held(await at.serve())
@@ -65,7 +65,7 @@ def test_answers_after_the_commit_and_not_before() -> None:
     run(work())
 
 
-def test_acknowledges_a_slow_commit_and_answers_later() -> None:
+def test_r17_acknowledges_a_slow_commit_and_answers_later() -> None:
     async def work() -> None:
         async with desk() as at, device(at.port) as dev:
             assert at.listen._door.network.messages._tuning.EMPTY_ACK_DELAY == 1.5
@@ -112,7 +112,7 @@ def test_a_repeat_is_answered_again_and_not_taken_in_again() -> None:
         ("/t/dev-1", PUT, {"uri_query": ["a=1", "b"]}, ("dev-1", "/t/dev-1", {"device": "dev-1"})),
     ],
 )
-def test_a_message_says_whose_it_is(
+def test_r10_r17_a_message_says_whose_it_is(
     path: str, method: Any, options: dict[str, Any], expected: Any
 ) -> None:
     async def work() -> None:
@@ -152,7 +152,7 @@ def test_a_message_says_whose_it_is(
         (9999, b"21.5", 21.5),
     ],
 )
-def test_a_payload_is_read_by_its_content_format(number: Any, raw: bytes, payload: Any) -> None:
+def test_r17_a_payload_is_read_by_its_content_format(number: Any, raw: bytes, payload: Any) -> None:
     async def work() -> None:
         async with desk() as at, device(at.port) as dev:
             bench = await at.serve()
@@ -193,7 +193,7 @@ def critical(number: int) -> Any:
         (GET, "/.well-known/core", {"accept": 50}, "4.06"),
     ],
 )
-def test_says_no_with_the_right_code(
+def test_r17_says_no_with_the_right_code(
     method: Any, path: str, rest: dict[str, Any], expected: str
 ) -> None:
     async def work() -> None:
@@ -215,7 +215,7 @@ def test_says_no_with_the_right_code(
     run(work())
 
 
-def test_a_full_flow_asks_devices_to_come_again() -> None:
+def test_r17_a_full_flow_asks_devices_to_come_again() -> None:
     async def work() -> None:
         async with desk() as at, device(at.port) as dev:
             bench = await at.serve()
@@ -507,7 +507,7 @@ def test_a_path_is_listed_and_an_old_etag_is_still_good() -> None:
         ("::", {}, False),
     ],
 )
-def test_others_are_not_let_in_unprotected(bind: str, extra: Any, is_good: bool) -> None:
+def test_r17_others_are_not_let_in_unprotected(bind: str, extra: Any, is_good: bool) -> None:
     async def work() -> None:
         listen = connect(coap.Listen, bind=bind, port=free_port(), **extra)
         if is_good:
@@ -536,7 +536,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 
 @pytest.mark.parametrize("way", ["dtls", "oscore"])
-def test_a_missing_extra_is_named(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r68_a_missing_extra_is_named(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda _name: None)
     secret = NodeBench.secret("00" * 16)
     config: dict[str, Any] = {
@@ -550,7 +550,7 @@ def test_a_missing_extra_is_named(way: str, monkeypatch: pytest.MonkeyPatch) -> 
             run(link.open())
 
 
-def test_a_flow_without_coap_loads_no_aiocoap() -> None:
+def test_r35_a_flow_without_coap_loads_no_aiocoap() -> None:
     check = (
         "import sys, flowengine.nodes.coap as coap, flowengine.testing as t;"
         "t.NodeBench('coap.request', {'uri': 'coap://x/'});"
@@ -704,7 +704,7 @@ def test_a_response_is_the_message_with_the_answer() -> None:
     ("answer", "outcome"),
     [("4.04", RecordRefused), ("4.29", Unavailable), ("5.00", Unavailable), ("4.08", Unavailable)],
 )
-def test_an_answer_that_is_no_success_is_raised(answer: str, outcome: Any) -> None:
+def test_r52_an_answer_that_is_no_success_is_raised(answer: str, outcome: Any) -> None:
     peer = Fake(Answer(answer))
     bench = NodeBench("coap.request", {"peer": "p", "path": "/v"}, connections={"p": peer})
     with pytest.raises(outcome, match=f"POST /v is answered {answer}"):

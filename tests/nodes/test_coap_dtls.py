@@ -42,7 +42,7 @@ async def peer(at: Desk, wait: str = "5s", **of: str) -> Any:
         await link.close()
 
 
-def test_both_ends_understand_each_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_r68_both_ends_understand_each_other(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         async with desk(dtls=key()) as at, peer(at) as good:
             bench = await at.serve(observable=True, decode="bytes")

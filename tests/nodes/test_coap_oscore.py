@@ -73,7 +73,7 @@ async def pair(folder: Path) -> AsyncIterator[Pair]:
         await made.desk.listen.close()
 
 
-def test_both_ends_understand_each_other(tmp_path: Path) -> None:
+def test_r68_both_ends_understand_each_other(tmp_path: Path) -> None:
     async def work() -> None:
         async with pair(tmp_path) as both:
             bench = await both.desk.serve(observable=True)
@@ -251,7 +251,7 @@ def test_one_set_of_keys_has_one_user(tmp_path: Path) -> None:
         ({"salt": "0"}, "hexadecimal"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
+def test_r68_a_config_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(FindingsError, match=words):
         NodeBench("coap.peer", {"host": "x", "oscore": {**ends("01", "02"), **change}})
 

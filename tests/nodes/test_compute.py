@@ -46,7 +46,7 @@ def failed(config: dict[str, Any], payload: Any) -> Message:
         ({"payload.none": "None"}, {}, {"none": None}),
     ],
 )
-def test_it_sets(settings: dict[str, str], payload: Any, expected: Any) -> None:
+def test_r5_it_sets(settings: dict[str, str], payload: Any, expected: Any) -> None:
     got = computed({"set": settings}, payload).payload
     assert got == expected
     assert type(got) is type(expected)
@@ -63,11 +63,11 @@ def test_it_sets(settings: dict[str, str], payload: Any, expected: Any) -> None:
         (["payload"], {"a": 1}, None),
     ],
 )
-def test_it_deletes(deletes: list[str], payload: Any, expected: Any) -> None:
+def test_r5_it_deletes(deletes: list[str], payload: Any, expected: Any) -> None:
     assert computed({"delete": deletes}, payload).payload == expected
 
 
-def test_deletes_come_after_all_sets() -> None:
+def test_r5_deletes_come_after_all_sets() -> None:
     config = {"set": {"payload.celsius": "payload.t"}, "delete": ["payload.t"]}
     assert computed(config, {"t": 20, "u": 1}).payload == {"u": 1, "celsius": 20}
 
@@ -82,11 +82,11 @@ def test_deletes_come_after_all_sets() -> None:
         ("time - 60", NEW_YEAR - 60_000_000_000),
     ],
 )
-def test_time_takes_seconds_and_rfc_3339(expression: str, ns: int) -> None:
+def test_r2_time_takes_seconds_and_rfc_3339(expression: str, ns: int) -> None:
     assert computed({"set": {"time": expression}}, 1, time=NEW_YEAR).time == ns
 
 
-def test_it_sets_topic_key_and_meta_and_keeps_the_rest() -> None:
+def test_r2_it_sets_topic_key_and_meta_and_keeps_the_rest() -> None:
     meta = {"qos": 1}
     config = {"set": {"topic": "'t/' + key", "key": "upper(key)", "meta.site": "'n'"}}
     got = computed(config, 7, key="a", topic="x", time=5, meta=meta)
@@ -112,7 +112,7 @@ def test_it_sets_topic_key_and_meta_and_keeps_the_rest() -> None:
         ({"payload.a": "1", "payload.b": "2"}, [1], "bad-value", "payload.a"),
     ],
 )
-def test_one_failure_writes_nothing(
+def test_r5_one_failure_writes_nothing(
     settings: dict[str, str], payload: Any, slug: str | None, path: str | None
 ) -> None:
     before = repr(payload)
@@ -155,7 +155,7 @@ def test_a_payload_cannot_be_nested_without_end() -> None:
         ({"set": {"payload.a": "payload.t +"}}, "bad-expression", ""),
     ],
 )
-def test_a_config_that_contradicts_itself_is_a_finding(
+def test_r5_a_config_that_contradicts_itself_is_a_finding(
     config: dict[str, Any], slug: str, words: str
 ) -> None:
     with pytest.raises(FindingsError) as caught:

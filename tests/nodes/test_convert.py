@@ -38,7 +38,7 @@ def converted(source: str, target: str, reading: Any) -> Any:
         ("m**3/h", 6, "L/min", 100.0),
     ],
 )
-def test_a_line_is_exact(source: str, reading: float, target: str, expected: float) -> None:
+def test_r45_a_line_is_exact(source: str, reading: float, target: str, expected: float) -> None:
     assert converted(source, target, reading) == expected
 
 

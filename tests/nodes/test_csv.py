@@ -42,7 +42,7 @@ def rows(text: Any, **config: Any) -> Any:
         (21.5, {}, 21.5),
     ],
 )
-def test_rows_become_maps(text: Any, config: dict[str, Any], expected: Any) -> None:
+def test_r66_rows_become_maps(text: Any, config: dict[str, Any], expected: Any) -> None:
     assert rows(text, **config) == expected
 
 
@@ -71,12 +71,12 @@ def test_rows_become_maps(text: Any, config: dict[str, Any], expected: Any) -> N
         ("", ""),
     ],
 )
-def test_a_cell_is_a_number_where_json_has_one(cell: str, value: Any) -> None:
+def test_r66_a_cell_is_a_number_where_json_has_one(cell: str, value: Any) -> None:
     got = cell_value(cell)
     assert (got, type(got)) == (value, type(value))
 
 
-def test_each_gives_one_message_a_row() -> None:
+def test_r66_each_gives_one_message_a_row() -> None:
     bench = NodeBench("csv.decode", {"each": True})
     out = bench.send("a,b\n1,x\n2,y\n", topic="t", key="k", time=5, meta={"qos": 1})["out"]
     assert [message.payload for message in out] == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
@@ -142,7 +142,7 @@ def test_what_is_no_table_is_refused_unchanged(
         ([], {}, ""),
     ],
 )
-def test_maps_become_rows(value: Any, config: dict[str, Any], text: str) -> None:
+def test_r66_maps_become_rows(value: Any, config: dict[str, Any], text: str) -> None:
     assert NodeBench("csv.encode", config).send(value)["out"][0].payload == text
 
 

@@ -105,7 +105,7 @@ def test_what_it_remembers_is_plain_and_comes_back_from_its_encoding(kind: NodeT
 
 
 @every({name: kind for name, kind in NODES.items() if kind.scope == "keyed"})
-def test_a_keyed_node_takes_a_key_and_forgets(kind: NodeType) -> None:
+def test_r10_a_keyed_node_takes_a_key_and_forgets(kind: NodeType) -> None:
     assert {"key", "forget"} <= set(kind.config.model_fields)
 
 
@@ -149,7 +149,7 @@ def test_an_example_flow_shows_it(kind: NodeType) -> None:
     assert kind.name in EXAMPLES, f"no flow in flows/ uses {kind.name}"
 
 
-def test_a_message_shows_itself_as_json() -> None:
+def test_r15_a_message_shows_itself_as_json() -> None:
     from flowengine import Message  # noqa: PLC0415
 
     shown = message_to_json(Message(b"\0", "t", 1, "k", {"qos": 1}, "id"))

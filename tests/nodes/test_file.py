@@ -77,7 +77,7 @@ def test_line_that_was_torn_is_ended_before_the_next(files: Path) -> None:
     assert (files / "log.jsonl").read_text() == '{"t":1}\n{"t"\n{"t":3}\n'
 
 
-def test_commit_is_on_disk(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r57_commit_is_on_disk(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     fsync = os.fsync
 
@@ -340,7 +340,7 @@ TRAVERSAL = [
 
 
 @pytest.mark.parametrize("path", TRAVERSAL)
-def test_path_that_leads_out_is_refused(files: Path, path: str) -> None:
+def test_r18_path_that_leads_out_is_refused(files: Path, path: str) -> None:
     with pytest.raises(PathRefused), open_below(files, path):
         pass
     assert not files.exists()

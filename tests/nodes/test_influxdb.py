@@ -192,7 +192,7 @@ def test_no_token_sends_no_authorization(stub: Stub) -> None:
         ("payload.at", "s", 1_795_449_204),
     ],
 )
-def test_time_is_exact(stub: Stub, time: str, precision: str, expected: int) -> None:
+def test_r2_time_is_exact(stub: Stub, time: str, precision: str, expected: int) -> None:
     with writing(stub, time=time, precision=precision) as bench:
         bench.send({"t": 1, "at": 1795449204.25}, time=TOLD_START + 1_234_567_891)
     assert stub.requests[0].body == f"room t=1 {expected}".encode()
@@ -214,7 +214,7 @@ def test_time_is_exact(stub: Stub, time: str, precision: str, expected: int) -> 
         ({}, {"t": "\ud800"}, "bad-text"),
     ],
 )
-def test_message_that_no_line_can_hold_takes_the_error_route_alone(
+def test_r4_message_that_no_line_can_hold_takes_the_error_route_alone(
     stub: Stub, config: dict[str, Any], payload: Any, slug: str
 ) -> None:
     good = {"t": 1, "m": "m", "at": 5}
@@ -226,7 +226,7 @@ def test_message_that_no_line_can_hold_takes_the_error_route_alone(
     assert len(stub.requests[0].body.split(b"\n")) == 1
 
 
-def test_numbers_that_are_not_finite_are_left_out_and_counted(stub: Stub) -> None:
+def test_r4_numbers_that_are_not_finite_are_left_out_and_counted(stub: Stub) -> None:
     with writing(stub, fields={"t": "payload.t", "h": "payload.h"}) as bench:
         bench.send({"t": math.nan, "h": 1})
         bench.send({"t": math.inf, "h": -math.inf})
@@ -234,7 +234,7 @@ def test_numbers_that_are_not_finite_are_left_out_and_counted(stub: Stub) -> Non
     assert len(stub.requests) == 1
 
 
-def test_points_that_fall_on_one_tick_are_counted_and_said_once(
+def test_r55_points_that_fall_on_one_tick_are_counted_and_said_once(
     stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     with writing(stub, tags={"d": "key"}, precision="ms") as bench:
@@ -249,7 +249,7 @@ def test_points_that_fall_on_one_tick_are_counted_and_said_once(
     assert caplog.text.count("fall on the time of another") == 1
 
 
-def test_points_of_one_batch_never_collide_at_full_precision(stub: Stub) -> None:
+def test_r55_points_of_one_batch_never_collide_at_full_precision(stub: Stub) -> None:
     with writing(stub) as bench:
         bench.send_many([Message({"t": i}, time=5) for i in range(2)])
         assert bench.counts["collided"] == 0

@@ -38,7 +38,7 @@ TREES = st.recursive(
         (None, None),
     ],
 )
-def test_a_value_stands_where_its_text_stood(field: str, content: Any, expected: Any) -> None:
+def test_r33_a_value_stands_where_its_text_stood(field: str, content: Any, expected: Any) -> None:
     def placed(value: Any) -> dict[str, Any]:
         whole = {
             "payload": {"payload": value},
@@ -74,7 +74,7 @@ def test_a_value_stands_where_its_text_stood(field: str, content: Any, expected:
     ids=lambda value: repr(value)[:24],
 )
 @pytest.mark.parametrize("is_deep", [False, True])
-def test_what_is_no_json_is_refused_unchanged(
+def test_r33_what_is_no_json_is_refused_unchanged(
     content: Any, reason: str, words: str, is_deep: bool
 ) -> None:
     bench = NodeBench("json.decode", {"field": "payload.raw"} if is_deep else {}, node_id="parse")
@@ -91,7 +91,7 @@ def test_what_is_no_json_is_refused_unchanged(
     assert got.meta["qos"] == 1
 
 
-def test_an_absent_field_is_refused() -> None:
+def test_r33_an_absent_field_is_refused() -> None:
     out = NodeBench("json.decode", {"field": "payload.raw"}).send({"x": 1})
     refused = out["refused"][0].meta["refused"]
     assert (refused["reason"], refused["value"]) == ("missing", None)
@@ -132,7 +132,7 @@ def test_what_is_encoded_decodes_to_the_same(tree: Any) -> None:
         ({"raw": b"\x01\x02"}, '{"raw":"AQI="}'),
     ],
 )
-def test_encode_is_compact_and_in_order(value: Any, text: str) -> None:
+def test_r11_encode_is_compact_and_in_order(value: Any, text: str) -> None:
     assert NodeBench("json.encode").send(value)["out"][0].payload == text
     deep = NodeBench("json.encode", {"field": "payload.v"}).send({"v": value})
     assert deep["out"][0].payload == {"v": text}
@@ -176,7 +176,7 @@ READING = {
         ("[]", "it: [] is not of type 'object'"),
     ],
 )
-def test_a_schema_judges_the_value(content: Any, words: str | None) -> None:
+def test_r33_a_schema_judges_the_value(content: Any, words: str | None) -> None:
     pytest.importorskip("jsonschema", reason="the extra schema is not installed")
     out = NodeBench("json.decode", {"schema": READING}).send(content)
     if words is None:

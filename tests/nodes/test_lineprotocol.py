@@ -71,7 +71,7 @@ VECTORS: list[tuple[str, str, dict[str, Any], dict[str, Any], list[str], str]] =
     [vector[1:] for vector in VECTORS],
     ids=[vector[0] for vector in VECTORS],
 )
-def test_line_equals_the_vector(
+def test_r4_line_equals_the_vector(
     measurement: str,
     tags: dict[str, Any],
     fields: dict[str, Any],
@@ -90,7 +90,7 @@ def test_line_equals_the_vector(
         ("s", "1700000000"),
     ],
 )
-def test_time_is_cut_to_the_precision(precision: Any, expected: str) -> None:
+def test_r4_time_is_cut_to_the_precision(precision: Any, expected: str) -> None:
     line = line_of("m", {}, {"v": 1.5}, 1_700_000_000_123_456_789, precision=precision)
     assert line == f"m v=1.5 {expected}"
 
@@ -99,7 +99,7 @@ def test_time_before_1970_is_cut_downwards() -> None:
     assert line_of("m", {}, {"v": 1.5}, -1, precision="s") == "m v=1.5 -1"
 
 
-def test_number_is_a_float_unless_it_is_named_an_integer() -> None:
+def test_r4_number_is_a_float_unless_it_is_named_an_integer() -> None:
     assert line_of("m", {}, {"v": 21}) == "m v=21 0"
     assert line_of("m", {}, {"v": 21}, integers=["v"]) == "m v=21i 0"
     assert line_of("m", {}, {"v": 21.0}, integers=["v"]) == "m v=21i 0"
@@ -120,7 +120,7 @@ def test_number_is_a_float_unless_it_is_named_an_integer() -> None:
         (math.nan, ["v"], "no-fields", "none of the fields v"),
     ],
 )
-def test_value_that_no_field_can_hold_is_an_error(
+def test_r4_value_that_no_field_can_hold_is_an_error(
     value: Any, integers: list[str], slug: str, word: str
 ) -> None:
     with pytest.raises(NodeError) as caught:

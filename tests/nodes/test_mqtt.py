@@ -341,7 +341,7 @@ def test_a_held_broker_keeps_its_subscriptions_and_lets_nothing_in(site: Site) -
     assert not site.link.is_paused
 
 
-def test_the_window_follows_the_protocol(site: Site) -> None:
+def test_r54_the_window_follows_the_protocol(site: Site) -> None:
     bench = site.source(topic="a")
     assert bench.node.window == 1000
     site.link.protocol = "3.1.1"

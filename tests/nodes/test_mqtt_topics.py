@@ -47,7 +47,7 @@ from flowengine.nodes.mqtt_topics import (
         ("+", "b\nc", True),
     ],
 )
-def test_matches(topic_filter: str, topic: str, expected: bool) -> None:
+def test_r58_matches(topic_filter: str, topic: str, expected: bool) -> None:
     assert topic_matches(topic_filter, topic) is expected
 
 
@@ -128,7 +128,7 @@ def test_a_filter_has_one_number_that_stays() -> None:
         ("device/+", "elsewhere", "elsewhere"),
     ],
 )
-def test_keys_by_the_first_plus(topic_filter: str, topic: str, expected: str) -> None:
+def test_r10_r58_keys_by_the_first_plus(topic_filter: str, topic: str, expected: str) -> None:
     assert topic_key(topic_filter, topic) == expected
 
 
@@ -162,6 +162,6 @@ def test_refuses_to_publish_to(topic: str) -> None:
     assert topic_fault(topic)
 
 
-def test_parts_a_shared_filter() -> None:
+def test_r58_parts_a_shared_filter() -> None:
     assert split_share("$share/group/a/#") == ("group", "a/#")
     assert split_share("a/#") == (None, "a/#")

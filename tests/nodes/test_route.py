@@ -61,7 +61,7 @@ def routed(config: dict[str, Any], *payloads: Any) -> dict[str, list[Any]]:
         "once to each output",
     ],
 )
-def test_where_it_goes(config: dict[str, Any], expected: dict[str, list[int]]) -> None:
+def test_r23_where_it_goes(config: dict[str, Any], expected: dict[str, list[int]]) -> None:
     assert routed(config, 2, 9, 21) == expected
 
 
@@ -73,20 +73,20 @@ def test_where_it_goes(config: dict[str, Any], expected: dict[str, list[int]]) -
         ({"rules": [HOT, WARM], "otherwise": "hot"}, ("hot", "warm")),
     ],
 )
-def test_outputs_are_the_names_in_order(config: dict[str, Any], names: tuple[str, ...]) -> None:
+def test_r23_outputs_are_the_names_in_order(config: dict[str, Any], names: tuple[str, ...]) -> None:
     assert outputs(RouteConfig.model_validate(config)) == names
 
 
 @pytest.mark.parametrize("when", ["payload.absent > 1", "payload", "payload + 1", "payload > 'x'"])
 @pytest.mark.parametrize("before", [[], [{"to": "all", "when": "true"}]])
-def test_a_failing_condition_takes_the_error_route_for_the_whole_message(
+def test_r23_a_failing_condition_takes_the_error_route_for_the_whole_message(
     when: str, before: list[dict[str, str]]
 ) -> None:
     got = routed({"rules": [*before, {"to": "x", "when": when}], "otherwise": "y"}, 1, 2)
     assert got == {"error": [1, 2]}
 
 
-def test_first_only_asks_no_further() -> None:
+def test_r23_first_only_asks_no_further() -> None:
     rules = [WARM, {"to": "x", "when": "payload.absent"}]
     assert routed({"rules": rules, "first_only": True}, 9) == {"warm": [9]}
 
@@ -134,7 +134,7 @@ def test_a_message_owes_its_source_one_answer_for_each_copy(payload: int, parts:
         ({"rules": [{"to": "a", "when": "payload >"}]}, "rules[0].when"),
     ],
 )
-def test_a_config_without_usable_outputs_is_a_finding(config: dict[str, Any], words: str) -> None:
+def test_r23_a_config_without_usable_outputs_is_a_finding(config: dict[str, Any], words: str) -> None:
     with pytest.raises(FindingsError) as caught:
         NodeBench("route", config)
     assert words in str(caught.value)
@@ -146,7 +146,7 @@ def test_a_config_without_usable_outputs_is_a_finding(config: dict[str, Any], wo
     otherwise=st.none() | st.sampled_from(["warm", "rest"]),
     first_only=st.booleans(),
 )
-def test_every_message_is_accounted_for(
+def test_r23_every_message_is_accounted_for(
     payloads: list[Any], rules: list[dict[str, str]], otherwise: str | None, first_only: bool
 ) -> None:
     config = {"rules": rules, "otherwise": otherwise, "first_only": first_only}

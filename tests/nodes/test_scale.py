@@ -98,7 +98,7 @@ def test_an_absent_field_takes_the_error_route() -> None:
         ({"fcator": 2}, "unknown-key", "factor"),
     ],
 )
-def test_a_config_that_gives_no_line_is_a_finding(
+def test_r45_a_config_that_gives_no_line_is_a_finding(
     config: dict[str, Any], slug: str, words: str
 ) -> None:
     with pytest.raises(FindingsError) as caught:
@@ -111,7 +111,7 @@ ENDS = st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
 
 
 @given(low=ENDS, high=ENDS, to=st.tuples(ENDS, ENDS), at=st.floats(-1, 2))
-def test_ends_meet_ends_and_clamp_never_leaves_them(
+def test_r45_ends_meet_ends_and_clamp_never_leaves_them(
     low: float, high: float, to: tuple[float, float], at: float
 ) -> None:
     if abs(high - low) < 0.01:

@@ -40,7 +40,7 @@ def selected(config: dict[str, Any], payload: Any) -> Any:
         (["payload.list[2].x"], {"list": []}),
     ],
 )
-def test_keep(keep: list[str], expected: Any) -> None:
+def test_r46_keep(keep: list[str], expected: Any) -> None:
     assert selected({"keep": keep}, copy_tree(TREE)) == expected
 
 
@@ -58,12 +58,12 @@ def test_keep(keep: list[str], expected: Any) -> None:
         (["payload.list[9]"], TREE),
     ],
 )
-def test_drop(drop: list[str], expected: dict[str, Any]) -> None:
+def test_r46_drop(drop: list[str], expected: dict[str, Any]) -> None:
     wanted = {name: value for name, value in expected.items() if value is not None}
     assert selected({"drop": drop}, copy_tree(TREE)) == wanted
 
 
-def test_topic_key_time_and_meta_stay() -> None:
+def test_r46_topic_key_time_and_meta_stay() -> None:
     bench = NodeBench("select", {"keep": ["payload.t"]})
     (got,) = bench.send({"t": 1, "u": 2}, topic="a", key="k", time=7, meta={"qos": 1})["out"]
     assert (got.topic, got.key, got.time, got.meta) == ("a", "k", 7, {"qos": 1})

@@ -115,7 +115,7 @@ def test_records_stand_in_the_order_of_their_times(content: Any) -> None:
     ]
 
 
-def test_the_resolved_example_is_as_printed() -> None:
+def test_r67_the_resolved_example_is_as_printed() -> None:
     expected = [(OW, unit, time * SECOND, value) for unit, time, value in EX_5_1_4_RESOLVED]
     assert brief(resolve(read(EX_5_1_3), NOW)) == expected
 
@@ -244,7 +244,7 @@ def test_what_is_no_pack_is_refused(content: Any, reason: str) -> None:
 # -- the nodes -------------------------------------------------------------------------------------
 
 
-def test_decode_makes_one_message_a_record() -> None:
+def test_r67_decode_makes_one_message_a_record() -> None:
     bench = NodeBench("senml.decode")
     first, second = bench.send(EX_5_1_6, topic="t", key="old", meta={"qos": 1})["out"]
     assert first.payload == {"name": "2001:db8::2/temperature", "unit": "Cel", "value": 27.2}
@@ -266,14 +266,14 @@ def test_decode_makes_one_message_a_record() -> None:
         ({"n": "t"}, "t"),
     ],
 )
-def test_the_key_is_the_base_name_or_the_name_up_to_its_last_mark(
+def test_r67_the_key_is_the_base_name_or_the_name_up_to_its_last_mark(
     record: dict[str, str], key: str
 ) -> None:
     out = NodeBench("senml.decode").send([{**record, "v": 1}])["out"]
     assert out[0].key == key
 
 
-def test_decode_keeps_sums_and_update_times() -> None:
+def test_r67_decode_keeps_sums_and_update_times() -> None:
     (got,) = NodeBench("senml.decode").send('[{"n":"a","s":5.5,"ut":60}]')["out"]
     assert got.payload == {"name": "a", "unit": None, "sum": 5.5}
     assert got.meta == {"update_time": 60}
@@ -290,7 +290,7 @@ def test_an_empty_pack_is_filtered() -> None:
     assert (bench.filtered, bench.unsettled) == (1, 0)
 
 
-def test_encode_makes_one_pack_of_a_batch() -> None:
+def test_r67_encode_makes_one_pack_of_a_batch() -> None:
     bench = NodeBench("senml.encode")
     batch = [
         Message({"t": 21.5, "h": 40}, "a", NOW, "dev-1", {"qos": 1}),

@@ -52,7 +52,7 @@ def point(time: int, value: Any = 1.5, field: str = "t", tags: str = "{}") -> Po
 # -- the store
 
 
-def test_values_keep_their_kind(tmp_path: Path) -> None:
+def test_r32_values_keep_their_kind(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     values = [21, 21.0, 21.5, -0.5, 2**63 - 1, "text", "", True, False]
     store.write([point(time, value) for time, value in enumerate(values)])
@@ -61,7 +61,7 @@ def test_values_keep_their_kind(tmp_path: Path) -> None:
     store.close()
 
 
-def test_repeat_overwrites_even_with_another_kind(tmp_path: Path) -> None:
+def test_r32_repeat_overwrites_even_with_another_kind(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     store.write([point(1, 1.5), point(1, 2.5)])
     store.write([point(1, "x"), point(2, 9)])
@@ -70,7 +70,7 @@ def test_repeat_overwrites_even_with_another_kind(tmp_path: Path) -> None:
     store.close()
 
 
-def test_tags_and_fields_are_series_of_their_own(tmp_path: Path) -> None:
+def test_r32_tags_and_fields_are_series_of_their_own(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     a, b = tags_text({"y": "2", "x": "1"}), tags_text({"x": "1"})
     store.write([point(1, 1, "t", a), point(1, 2, "t", b), point(1, 3, "h", b)])
@@ -90,7 +90,7 @@ def test_tags_and_fields_are_series_of_their_own(tmp_path: Path) -> None:
     store.close()
 
 
-def test_export_holds_since_and_not_until(tmp_path: Path) -> None:
+def test_r32_export_holds_since_and_not_until(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     store.write([point(time) for time in (-5, 10, 20, 30)])
     assert [row["time"] for row in export_series(store.path, "room", 10, 30)] == [10, 20]
@@ -105,7 +105,7 @@ def test_reader_needs_a_file_and_never_makes_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_changes_nothing_beside_a_writer(tmp_path: Path) -> None:
+def test_r32_reading_changes_nothing_beside_a_writer(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     store.write([point(1)])
     with open_reading(store.path) as reader, pytest.raises(sqlite3.OperationalError):
@@ -154,7 +154,7 @@ def test_what_write_returned_for_survives_a_kill(tmp_path: Path) -> None:
     assert len(stored(tmp_path / "series.db")) == 1000
 
 
-def test_commit_waits_for_the_disk(tmp_path: Path) -> None:
+def test_r57_commit_waits_for_the_disk(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     assert store._db.execute("pragma synchronous").fetchone() == (2,)  # FULL
     assert store._db.execute("pragma journal_mode").fetchone() == ("wal",)
@@ -218,7 +218,7 @@ def test_failed_write_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> None
 # -- retention and thinning out
 
 
-def test_points_go_when_they_are_older_than_their_series_keeps(tmp_path: Path) -> None:
+def test_r32_points_go_when_they_are_older_than_their_series_keeps(tmp_path: Path) -> None:
     store = make_store(tmp_path, keep=DAY)
     other = SeriesStore(tmp_path / "series.db", 10 * DAY)
     store.write([point(time, 1, "short") for time in (0, HOUR, DAY)])
@@ -450,7 +450,7 @@ def series_write(folder: Path, clock: ToldClock | None = None, **config: Any) ->
         ({}, {"t": math.nan, "h": 1}, {"h": 1}),
     ],
 )
-def test_write_stores(
+def test_r32_write_stores(
     tmp_path: Path, config: dict[str, Any], payload: Any, expected: dict[str, Any]
 ) -> None:
     bench = series_write(tmp_path, **config)
@@ -503,7 +503,7 @@ def test_write_takes_names_and_tags_from_the_message(tmp_path: Path) -> None:
     assert row["tags"] == {"site": "kä", "n": "4", "on": "true"}
 
 
-def test_write_of_a_repeat_is_one_point(tmp_path: Path) -> None:
+def test_r32_write_of_a_repeat_is_one_point(tmp_path: Path) -> None:
     bench = series_write(tmp_path)
     message = Message(1.5, time=5)
     bench.send_many([message, message.copy()])
@@ -602,7 +602,7 @@ def test_write_leaves_the_event_loop_free(tmp_path: Path) -> None:
     assert threading.get_ident() not in seen
 
 
-def test_export_rows_are_json(tmp_path: Path) -> None:
+def test_r32_export_rows_are_json(tmp_path: Path) -> None:
     bench = series_write(tmp_path)
     asyncio.run(bench.node.close())
     bench.send({"a": 1, "b": "x"})

@@ -23,7 +23,7 @@ from flowengine.testing import NodeBench
         ({"text": "{payload.t}", "into": "payload.x.y"}, {"t": 1}, {"t": 1, "x": {"y": "1"}}),
     ],
 )
-def test_the_text_is_filled(config: dict[str, Any], payload: Any, expected: Any) -> None:
+def test_r8_the_text_is_filled(config: dict[str, Any], payload: Any, expected: Any) -> None:
     out = NodeBench("template", config).send(payload)
     assert out["out"][0].payload == expected
 

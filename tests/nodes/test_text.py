@@ -22,7 +22,7 @@ from flowengine.testing import NodeBench
         ("utf-8", b"", ""),
     ],
 )
-def test_bytes_and_text_are_two_forms_of_one(encoding: str, raw: bytes, text: str) -> None:
+def test_r66_bytes_and_text_are_two_forms_of_one(encoding: str, raw: bytes, text: str) -> None:
     decoded = NodeBench("text.decode", {"encoding": encoding}).send(raw)
     assert decoded["out"][0].payload == text
     encoded = NodeBench("text.encode", {"encoding": encoding, "field": "payload.x"}).send(
