@@ -139,6 +139,8 @@ class Context(Protocol):
     """The data folder."""
     install_id: str
     """Eight hexadecimal digits that stay with the data folder."""
+    eco: bool
+    """Whether sources may gather what comes for some milliseconds to save CPU (`--eco`)."""
     insecure_bind: bool
     """Whether servers may listen beyond this box unprotected (`--insecure-bind`, S-01)."""
 

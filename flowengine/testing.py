@@ -77,7 +77,7 @@ class NodeBench:
         self.clock: Clock = self.told
         self.params: Mapping[str, Any] = params or {}
         self.folder, self.files, self.data, self.install_id = folder, files, data, "0a1b2c3d"
-        self.insecure_bind = False
+        self.eco = self.insecure_bind = False
         self.connections = dict(connections or {})
         self.statuses: list[tuple[str, str]] = []
         self.records: list[Any] = []

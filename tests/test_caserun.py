@@ -233,6 +233,19 @@ def test_tells_of_an_output_that_a_node_does_not_have() -> None:
     assert result.differences == ['alarm.risen: node "alarm" has no output "risen"']
 
 
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        ("alarm", 'alarm: node "alarm" is no sink; name "alarm.raised" or "alarm.cleared" or'),
+        ("readings", 'readings: node "readings" is no sink; name "readings.out"'),
+    ],
+)
+def test_r14_tells_that_a_node_is_no_sink(node: str, told: str) -> None:
+    """What it takes in is nowhere written down: an expectation of nothing could not fail."""
+    (line,) = run(ALARM, input=[telemetry(9.1)], expect={node: []}).differences
+    assert line.startswith(told)
+
+
 # --- state
 
 
@@ -392,6 +405,29 @@ def test_an_error_that_an_expected_catch_takes_is_expected() -> None:
     inputs = [telemetry("warm")]
     assert run(flow, input=inputs, expect={"log": [{"key": "dev-1"}], "catch.out": [{}]}).passed
     assert not run(flow, input=inputs).passed
+
+
+def test_r14_a_catch_excuses_what_is_in_its_scope_and_nothing_else() -> None:
+    flow = passing({"type": "scale", "config": {"factor": 2.0}})
+    flow["nodes"]["late"] = {"type": "scale", "config": {"factor": 2.0}}
+    flow["nodes"]["catch"] = {"type": "catch", "config": {"nodes": ["n1"]}}
+    flow["wires"] += ["n1 -> late", "late -> out", "catch -> out"]
+    expect = {"out": [{"payload": "warm"}], "catch.out": [{}]}
+    assert run(flow, input=[{"node": "n1", "payload": "warm"}], expect=expect).differences == []
+    (line,) = run(
+        flow, input=[{"node": "late", "payload": "warm"}], expect={"catch.out": []}
+    ).differences
+    assert line.startswith('late: 1 x "not-a-number"')
+
+
+def test_r6_r14_a_catch_does_not_excuse_an_error_of_its_handler() -> None:
+    flow = passing({"type": "scale", "config": {"factor": 2.0}})
+    flow["nodes"]["catch"] = {"type": "catch"}
+    flow["nodes"]["handler"] = {"type": "scale", "config": {"factor": 2.0}}
+    flow["wires"] += ["catch -> handler", "handler -> out"]
+    inputs = [{"node": "n1", "payload": "warm"}]
+    (line,) = run(flow, input=inputs, expect={"catch.out": [{}]}).differences
+    assert line.startswith('handler: 1 x "not-a-number"')
 
 
 def test_does_not_run_a_flow_with_faults() -> None:

@@ -56,7 +56,7 @@ CONFIGS: list[tuple[dict[str, Any], str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("config", "slug", "field", "what", "mend"), CONFIGS)
-def test_a_fault_of_a_config(
+def test_r13_a_fault_of_a_config(
     config: dict[str, Any], slug: str, field: str, what: str, mend: str
 ) -> None:
     (finding,) = found(with_node({"type": "limit", "config": config}))
@@ -209,7 +209,7 @@ WIRES: list[tuple[str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("wire", "slug", "what", "mend"), WIRES)
-def test_a_fault_of_a_wire(wire: str, slug: str, what: str, mend: str) -> None:
+def test_r13_a_fault_of_a_wire(wire: str, slug: str, what: str, mend: str) -> None:
     document = with_node({"type": "limit", "config": {"high": 8}})
     document["wires"] = [*document["wires"], wire]
     (finding,) = found(document)
@@ -349,7 +349,9 @@ ARRIVAL: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
 @pytest.mark.parametrize(
     ("configs", "wires", "expected"), [case[1:] for case in ARRIVAL], ids=[c[0] for c in ARRIVAL]
 )
-def test_r56_time_from_arrival(configs: dict[str, Any], wires: list[str], expected: list[str]) -> None:
+def test_r56_time_from_arrival(
+    configs: dict[str, Any], wires: list[str], expected: list[str]
+) -> None:
     specs = {name: {"type": name, "config": config} for name, config in configs.items()}
     end = wires[-1].rpartition(" ")[2]
     nodes = {end: {"type": end}, **specs}

@@ -65,6 +65,10 @@ def write(name: str, document: Any = None, **changes: Any) -> Path:
     return path
 
 
+def threshold(above: Any) -> dict[str, Any]:
+    return {"type": "threshold", "config": {"above": above}}
+
+
 def test_check_of_right_flows_is_0(call: Call) -> None:
     write("flows/room.json")
     assert call("check", "flows") == Ran(0, "1 flow, 3 nodes: no findings\n", "")
@@ -230,7 +234,7 @@ def test_r34_fmt_keeps_an_unknown_type_word_for_word(call: Call) -> None:
     assert text.index('"y"') < text.index('"b"')
 
 
-def test_r13_diff_ends_with_1_only_when_asked(call: Call) -> None:
+def test_r13_r39_r61_diff_ends_with_1_only_when_asked(call: Call) -> None:
     write("a/room.json")
     write("b/room.json", title="Room")
     sides = ("a/room.json", "b/room.json")
@@ -250,6 +254,59 @@ def test_r39_r61_diff_json_of_equal_flows(call: Call) -> None:
         "restarts": [],
         "kept": ["alarm", "log", "tick"],
     }
+
+
+def test_r39_diff_json_of_a_changed_flow(call: Call) -> None:
+    """The object of the page: its keys, their order, and null where there is nothing."""
+    write("a/room.json", nodes={**ROOM["nodes"], "alarm": threshold(8.0)})
+    write("b/room.json")
+    write("a/room.layout.json", {"format": 1, "nodes": {"log": [0, 0]}})
+    write("b/room.layout.json", {"format": 1, "nodes": {"log": [9, 9]}})
+    ran = call("diff", "--json", "--exit-code", "a/room.json", "b/room.json")
+    assert ran.code == 1
+    assert ran.out == (
+        '{"flow": "room", "same": false, "changes": [{"op": "change", "kind": "node", '
+        '"id": "alarm", "path": "config.above", "from": 8.0, "to": {"$param": "limit"}}], '
+        '"layout": 1, "restarts": ["alarm"], "kept": ["log", "tick"]}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "path"),
+    [
+        ({"title": "Room"}, "title", None),
+        ({"doc": "What it is for."}, "doc", None),
+        ({"x-owner": "me"}, "doc", "x-owner"),
+        ({"nodes": {**ROOM["nodes"], "log": {"type": "debug", "doc": "a"}}}, "node", "doc"),
+    ],
+)
+def test_r39_words_are_a_change_of_meaning_that_restarts_nothing(
+    call: Call, change: dict[str, Any], kind: str, path: str | None
+) -> None:
+    write("a/room.json")
+    write("b/room.json", **change)
+    ran = call("diff", "--json", "--exit-code", "a/room.json", "b/room.json")
+    told = json.loads(ran.out)
+    (found,) = told["changes"]
+    assert (ran.code, told["same"], found["op"]) == (1, False, "add")
+    assert (found["kind"], found["path"]) == (kind, path)
+    assert (told["restarts"], told["kept"]) == ([], ["alarm", "log", "tick"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"wires": ["tick.out -> alarm", "alarm.raised -> log"]},
+        {"wires": ["tick -> alarm", "alarm -> log"]},
+        {"nodes": {**ROOM["nodes"], "tick": {"config": {"every": "5000ms"}, "type": "timer.tick"}}},
+        {"params": {"limit": {"default": 8.0, "type": "number"}}},
+    ],
+    ids=["a first output", "order of wires", "a duration", "a number"],
+)
+def test_r13_r39_what_only_looks_different_is_the_same(call: Call, changes: dict[str, Any]) -> None:
+    write("a/room.json")
+    write("b/room.json", **changes)
+    assert call("diff", "--exit-code", "a/room.json", "b/room.json") == Ran(0, "", "")
 
 
 def test_r39_diff_counts_moved_boxes_beside_the_files(call: Call) -> None:

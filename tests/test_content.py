@@ -104,7 +104,9 @@ def test_auto_keeps_the_sign_of_zero() -> None:
         ("", b"21.5", 21.5),
     ],
 )
-def test_r11_auto_believes_a_known_content_type(content_type: str, raw: bytes, expected: Any) -> None:
+def test_r11_auto_believes_a_known_content_type(
+    content_type: str, raw: bytes, expected: Any
+) -> None:
     assert decode(raw, "auto", content_type) == expected
 
 

@@ -43,6 +43,21 @@ def test_every_page_names_every_setting(name: str) -> None:
     assert all(line.count(" | ") >= 3 for line in text.splitlines() if line.startswith("| `"))
 
 
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [("influxdb.write", "series + time"), ("series.write", "series + tags + field + time")],
+)
+def test_r56_the_page_of_a_store_says_what_makes_it_exact(name: str, identity: str) -> None:
+    text = page(REAL[name])
+    assert f"identity: {identity}" in text
+    assert 'set the source\'s "time" for exactly-once' in text
+
+
+def test_r55_the_page_says_to_keep_ns_without_a_time_of_its_own() -> None:
+    text = " ".join(page(REAL["influxdb.write"]).split())
+    assert "without it, keep `precision` at ns" in text
+
+
 def test_the_index_says_what_cannot_be_used_and_why() -> None:
     text = index(SAMPLES)
     assert "| [`limit`](limit.md) | transform | Say when a reading crosses a limit. |" in text

@@ -328,7 +328,7 @@ STRUCTURE = {
 
 
 @pytest.mark.parametrize("name", STRUCTURE)
-def test_names_the_fault_its_place_and_the_mend(name: str) -> None:
+def test_r18_r41_names_the_fault_its_place_and_the_mend(name: str) -> None:
     text, slug, line, column, what, mend = STRUCTURE[name]
     _, findings = parse(text)
     finding = next(f for f in findings if f.slug == slug)

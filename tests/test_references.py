@@ -305,7 +305,9 @@ ROOMS = [
         ({}, ["hold=1m", "hold=2m"], [{"hold": "2m"}, {}]),
     ],
 )
-def test_r19_values_of_file_and_options_by_flow(file_values: Any, options: Any, expected: Any) -> None:
+def test_r19_values_of_file_and_options_by_flow(
+    file_values: Any, options: Any, expected: Any
+) -> None:
     assert read_params(file_values, options, ROOMS) == dict(
         zip(["cold-room", "hall"], expected, strict=True)
     )

@@ -104,6 +104,23 @@ def test_r13_exit_code_1_for_faulty_flows(tmp_path: Path, good: bool, args: list
     assert 'no node type "mqt.in"' in ran.stderr
 
 
+@pytest.mark.parametrize(
+    "given", [["--set", "low=9"], ["--set", "door.low=9"], ["--params", "site.json"]]
+)
+def test_r62_a_sites_values_are_what_runs(tmp_path: Path, given: list[str]) -> None:
+    """The same values that `check` reads make the same finding."""
+    door = {"door": {"type": "filter.range", "min": {"$param": "low"}, "max": 8}}
+    params = {"low": {"type": "number", "default": 1}}
+    path = write_flow(tmp_path, "door", {**TICK, **door}, ["tick -> door"], params=params)
+    (tmp_path / "site.json").write_text('{"low": 9}')
+    ran = flowengine("run", path, *given, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    checked = flowengine("check", path, *given, cwd=tmp_path)
+    said = "min (9.0) is above max (8.0)"
+    assert said in ran.stderr
+    assert said in checked.stdout
+
+
 def test_r13_exit_code_1_for_text_that_is_no_flow(tmp_path: Path) -> None:
     (tmp_path / "door.json").write_text('{"format": 1, "nodes": {},}')
     ran = flowengine("run", tmp_path / "door.json")
@@ -127,7 +144,9 @@ def test_r13_exit_code_1_for_text_that_is_no_flow(tmp_path: Path) -> None:
         ([], "PATH"),
     ],
 )
-def test_r13_exit_code_2_for_wrong_usage(tmp_path: Path, args: list[str], words: str | None) -> None:
+def test_r13_exit_code_2_for_wrong_usage(
+    tmp_path: Path, args: list[str], words: str | None
+) -> None:
     (tmp_path / "empty").mkdir()
     if words is None:
         words = "no flow in ."
@@ -410,9 +429,12 @@ def test_r47_metrics_for_prometheus(tmp_path: Path) -> None:
     with FlowProcess(tmp_path, "--metrics", address) as engine:
         engine.until_ready()
 
-        def scrape() -> dict[str, float]:
+        def scraped() -> str:
             with httpx.Client(trust_env=False) as client:
-                text = client.get(f"http://{address}/metrics").raise_for_status().text
+                return client.get(f"http://{address}/metrics").raise_for_status().text
+
+        def scrape() -> dict[str, float]:
+            text = scraped()
             found = {
                 f"{sample.name} {sample.labels.get('node', '')}": sample.value
                 for family in text_string_to_metric_families(text)
@@ -423,6 +445,13 @@ def test_r47_metrics_for_prometheus(tmp_path: Path) -> None:
 
         found = until(scrape)
         assert found["flowengine_messages_total tick"] >= found["flowengine_written_total keep"]
+        labels: dict[str, set[str]] = {}
+        for family in text_string_to_metric_families(scraped()):
+            for sample in family.samples:
+                labels.setdefault(sample.name, set()).update(sample.labels)
+        assert labels["flowengine_messages_total"] == {"flow", "node", "output"}
+        assert labels["flowengine_dropped_total"] == {"flow", "node", "reason"}
+        assert labels["flowengine_wire_depth"] == {"flow", "node"}
         assert found["flowengine_node_up keep"] == 1
         assert found["flowengine_source_received_total tick"] > 2
         assert engine.stop() < 5

@@ -151,10 +151,12 @@ class _CaseFlow(RunningFlow):
     def fail(self, step: Step, message: Message, error: Exception) -> None:
         """Note the error, then send the message its way."""
         slug = error.slug if isinstance(error, NodeError) else "failed"
-        self.scene.errors[step.id, slug] += 1
-        self.scene.said.setdefault((step.id, slug), str(error))
         outlet = step.outlets.get(ERROR)
-        if outlet is None or not outlet.branches:  # a test may name an output that nothing is at
+        is_unwired = outlet is None or not outlet.branches
+        goes_to_catch = is_unwired and "error" not in message.meta  # else to quarantine (R6)
+        catches = [c.id for c in self._catches.get(step.id, ())] if goes_to_catch else []
+        self.scene.failed((step.id, slug), str(error), catches)
+        if is_unwired:  # a test may name an output that nothing is at
             fact = error_fact(step.id, step.type.name, error)
             self.scene.left(f"{step.id}.{ERROR}", message.with_meta(error=fact))
         super().fail(step, message, error)
@@ -170,7 +172,9 @@ class _Scene:
         self.started = self.clock.monotonic()
         self.links: dict[str, str] = {}
         self.got: dict[str, list[dict[str, Any]]] = {name: [] for name in case.expect}
+        self.places = {name.partition(".")[0] for name in case.expect}
         self.errors: Counter[tuple[str, str]] = Counter()
+        self.unseen: Counter[tuple[str, str]] = Counter()
         self.said: dict[tuple[str, str], str] = {}
         self.trouble: list[str] = []
         self.intake = Intake()
@@ -192,6 +196,13 @@ class _Scene:
         """A message came to a place that the test looks at."""
         if place in self.got:
             self.got[place].append(self._shown(message))
+
+    def failed(self, key: tuple[str, str], said: str, catches: list[str]) -> None:
+        """An error of a node and slug; seen if the test looks at a catch that it goes to."""
+        self.errors[key] += 1
+        self.said.setdefault(key, said)
+        if self.places.isdisjoint(catches):
+            self.unseen[key] += 1
 
     def _shown(self, message: Message) -> dict[str, Any]:
         return {"at": self.clock.monotonic() - self.started, **message_to_json(message)}
@@ -238,7 +249,12 @@ class _Scene:
         for place in self.case.expect:
             node, dot, output = place.partition(".")
             running = self.flow.nodes.get(node)
-            if not dot or running is None or running.step is None:
+            if running is None or running.step is None:
+                continue
+            if not dot:
+                if running.planned.type.kind != "sink":
+                    names = " or ".join(f'"{node}.{name}"' for name in running.step.outlets)
+                    self.trouble.append(f'{place}: node "{node}" is no sink; name {names}')
                 continue
             outlet = running.step.outlets.get(output)
             if outlet is None:
@@ -326,7 +342,7 @@ class _Scene:
 
     def _judge_errors(self) -> list[str]:
         lines: list[str] = []
-        left = Counter(self.errors)
+        left = Counter(self.unseen)
         for wanted in self.case.expect_findings:
             found = [k for k in self.errors if k[1] == wanted.slug and wanted.node in {None, k[0]}]
             number = sum(self.errors[key] for key in found)
@@ -336,15 +352,8 @@ class _Scene:
             for key in found:
                 del left[key]
         named = {p.partition(".")[0] for p in self.case.expect if p.endswith(".error")}
-        catches = [
-            name
-            for name in self.case.expect
-            if name.partition(".")[0] in self.plan.nodes
-            and getattr(self.plan.nodes[name.partition(".")[0]].type.target, "listens", "")
-            == "errors"
-        ]
         for (node, slug), number in left.items():
-            if node in named or catches:
+            if node in named:
                 continue
             lines.append(f'{node}: {number} x "{slug}": {self.said[node, slug]}')
         return lines

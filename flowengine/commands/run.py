@@ -53,6 +53,7 @@ class RunOptions(msgspec.Struct, kw_only=True):
     metrics: str | None = None
     ready_after: float = 5.0
     strict: bool = False
+    eco: bool = False
     insecure_bind: bool = False
 
 
@@ -79,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ready-after", default="5s", metavar="TIME", help="say ready by then, whatever is missing"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if any flow is refused")
+    parser.add_argument(
+        "--eco", action="store_true", help="gather messages for 5 ms before work: less CPU"
+    )
     parser.add_argument(
         "--insecure-bind",
         action="store_true",
@@ -169,6 +173,7 @@ def command(args: argparse.Namespace) -> int:
         metrics=args.metrics,
         ready_after=ready_after,
         strict=args.strict,
+        eco=args.eco,
         insecure_bind=args.insecure_bind,
     )
     find_flows(options.paths)
@@ -197,6 +202,7 @@ async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None
     started = time.monotonic()
     folder = DataFolder(options.data)
     engine = Engine(folder)
+    engine.around.eco = options.eco
     engine.around.insecure_bind = options.insecure_bind
     secrets = SecretStore(options.data)
     try:

@@ -26,6 +26,7 @@ class Host(Protocol):
     files: str
     data: str
     install_id: str
+    eco: bool
     insecure_bind: bool
 
     def connection(self, name: str, node: str) -> Any:
@@ -60,6 +61,7 @@ class NodeContext:
         self.files = host.files
         self.data = host.data
         self.install_id = host.install_id
+        self.eco = host.eco
         self.insecure_bind = host.insecure_bind
         self.step: Step | None = None
         self._timers: dict[str, Timer] = {}

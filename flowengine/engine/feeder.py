@@ -21,8 +21,8 @@ from flowengine.node import Source
 LOG = logging.getLogger("flowengine.engine")
 CHUNK = 256
 BUDGET_NS = 2_000_000
-PATIENCE = 10
-"""Windows of unacknowledged messages at which a source is stopped, whatever its far side sends."""
+MOST = 5000
+"""Unacknowledged messages at which a source is stopped, whatever its far side goes on to send."""
 
 
 class Feeder:
@@ -83,12 +83,16 @@ class Feeder:
         while not self.full_wires:
             messages = self.take()
             if not messages:
-                return
+                break
             self.hand(messages)
             self.region.run()
             if time.perf_counter_ns() - started > BUDGET_NS:
                 self._schedule()
-                return
+                break
+        self.rest()
+
+    def rest(self) -> None:
+        """Nothing waits any more, or the event loop is to breathe."""
 
 
 class SourcePort(Feeder):
@@ -134,12 +138,16 @@ class SourcePort(Feeder):
         self.intake.press()
         self._keep_bounds()
 
+    def rest(self) -> None:
+        """What was handed on may have to hurry, so that the source can go on."""
+        self.intake.press()
+
     def _keep_bounds(self) -> None:
         """Stop a source whose far side does not keep to its window (mosquitto 2.0.11 does not)."""
-        window, intake = self.intake.window, self.intake
-        if window is not None and intake.unacknowledged >= PATIENCE * window:
+        intake = self.intake
+        if intake.window is not None and intake.unacknowledged >= max(MOST, 2 * intake.window):
             self.is_ahead = True
-            intake.tell_at(PATIENCE * window // 2, self._caught_up)
+            intake.tell_at(MOST // 2, self._caught_up)
             self.stop_intake()
 
     def _caught_up(self) -> None:

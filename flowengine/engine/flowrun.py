@@ -58,6 +58,7 @@ class RunningFlow(Wiring):
         self.folder = plan.folder
         self.data = around.data
         self.files = around.files
+        self.eco = around.eco
         self.insecure_bind = around.insecure_bind
         self.connections: dict[str, Running] = {}
         self._said: dict[tuple[str, str], int] = {}
@@ -508,9 +509,11 @@ class RunningFlow(Wiring):
         spilling = [*self._spilling(), *self._left_over]
         for wire in spilling:
             await wire.flush()
+        # Closing may still settle what a sink stored, and change its state: both are to be saved.
+        await close_all([*kinds["transform"], *kinds["sink"]])
+        self.region.run()
         if save is not None:
             await save()
-        await close_all([*kinds["transform"], *kinds["sink"]])
         await close_all(self.connections.values())
         for wire in spilling:
             wire.close()

@@ -36,6 +36,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     data: str = ""
     files: str = ""
     install_id: str = "00000000"
+    eco: bool = False
     insecure_bind: bool = False
     session: str = ""
     spool_folder: Callable[[str, str], Path] | None = None

@@ -485,6 +485,8 @@ class Spool:
     def _place(self) -> tuple[Segment, int] | None:
         """Return the segment that has the next record to read, and the offset to look from."""
         seq, segments = self._read, self._segments
+        if self._broken is not None and seq >= self.synced:
+            return None  # only in memory until they can be written again: not to be passed over
         at = max(0, bisect_right(segments, seq, key=lambda s: s.first) - 1)
         if at < len(segments) and segments[at].end <= seq:
             at += 1

@@ -143,6 +143,9 @@ class FastClient:
                 Ending("refused", f"what the broker {self._where} sent is refused: {fault}."),
                 fault.code,
             )
+        elif self._options.coalesce and count and not self._is_held:
+            self._pipe.hold(True)
+            asyncio.get_running_loop().call_later(self._options.coalesce, self._wake)
         else:
             self._rest_in_flood(is_flood=count > flood)
 

@@ -43,6 +43,8 @@ class LinkOptions:
     """The payload of a message above is not held: it is told as too large, and acknowledged."""
     hold_size: int = 4_000_000
     """Bytes held while paused, before the socket is left unread."""
+    coalesce: float = 0.0
+    """Seconds that the socket is left alone after a read, so that a quiet line wakes us less."""
     connect_timeout: float = 10.0
 
 

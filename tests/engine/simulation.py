@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 from flowengine import Message
 from flowengine.clock import SECOND, ToldClock
-from flowengine.engine import delivery, feeder, flowrun
+from flowengine.engine import delivery, feeder, wiring
 from flowengine.engine.delivery import (
     DROPPED,
     FATES,
@@ -43,8 +43,7 @@ from flowengine.errors import NodeError
 from flowengine.flow import parse_flow
 from flowengine.flow.json_lines import to_lines
 from flowengine.flow.references import resolve
-from flowengine.message import unpacker
-from tests.engine.simulation_flows import OUTSIDE, FlowMaker, In, SimFlow, SimulationRegistry
+from tests.engine.simulation_flows import LOSSY, OUTSIDE, FlowMaker, In, SimFlow, SimulationRegistry
 from tests.engine.test_spool import FOLDER, SimDisk
 
 ROUNDS = 3000
@@ -390,12 +389,16 @@ class World:
         self.clock = ToldClock(start=self.clock.now(), seed=self.seed + self.runs)
 
     def _under_way(self) -> set[int]:
-        """Numbers that are not acknowledged, or left a state and are not committed everywhere."""
+        """Numbers that are not acknowledged, or have not come wherever they may."""
         numbers = {n for topic in self.topics.values() for n in topic.unacknowledged}
-        flow = self.engine.flows.get("sim")
-        for receipt in list(flow.leaving.open.values()) if flow is not None else []:
-            if receipt.data is not None:
-                numbers.update(unpacker(Message).decode(receipt.data).payload["ids"])
+        places = {**self.got, "quarantine": self._quarantined()}
+        came = {place: {n for n, _ in got} for place, got in places.items()}
+        for number in self.let_in_at:
+            for flow in (self.base, self.flow):
+                if self.owner[number] in flow.nodes:
+                    _, may = flow.owed(self.owner[number], number)
+                    if any(number not in came.get(place, ()) for place in may):
+                        numbers.add(number)
         return numbers | self.troubled if self._is_troubled(0) else numbers
 
     def _is_troubled(self, recent: int) -> bool:
@@ -596,21 +599,24 @@ class World:
         # What was under way when an engine ended comes again, maybe behind what was on disk.
         again = set[int]().union(*(open_ones for _, open_ones, _ in self.ends))
         for place in in_order & set(self.got):
-            newest: dict[tuple[str, int], tuple[int, int]] = {}
+            newest: dict[tuple[str, int], int] = {}
             seen: set[int] = set()
-            for number, at in self.got[place]:
+            for number, _ in self.got[place]:
                 if number in again:
                     continue
                 line = (self.owner[number], number % 3)
-                before, before_at = newest.get(line, (0, 0))
-                if number < before and number not in seen and not self._fell_back(before_at, at):
+                before = newest.get(line, 0)
+                if number < before and number not in seen and not self._fell_back(number, before):
                     raise Broken(f"{number} came to {place} behind {before}")
                 seen.add(number)
-                newest[line] = max((before, before_at), (number, at))
+                newest[line] = max(before, number)
 
-    def _fell_back(self, before: int, after: int) -> bool:
-        """Whether states may have fallen back to an older checkpoint between two moments."""
-        return any(since <= before <= end <= after for end, _, since in self.ends)
+    def _fell_back(self, number: int, before: int) -> bool:
+        """Whether a state that had dropped a number may have fallen back to when it held it."""
+        (first, _), (second, _) = self.let_in_at[number], self.let_in_at[before]
+        return any(flow.names(*LOSSY) for flow in self.flows) and any(
+            first <= end and since <= second <= end for end, _, since in self.ends
+        )
 
 
 def plan_of(flow: SimFlow) -> Plan:
@@ -628,7 +634,7 @@ def plan_of(flow: SimFlow) -> Plan:
 def _in_place_of_the_real(world: World) -> Iterator[None]:
     """Simulated disks, checked receipts."""
     with (
-        patch.object(flowrun, "Spool", world.spool),
+        patch.object(wiring, "Spool", world.spool),
         patch.object(delivery, "SourceReceipt", CheckedReceipt),
         patch.object(feeder, "time", _Stopwatch(random.Random(world.seed))),  # noqa: S311
     ):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flowengine import Message
 from flowengine.clock import SECOND
 from flowengine.engine.delivery import SPOOLED
 from flowengine.errors import FindingsError
@@ -202,6 +203,67 @@ def test_r6_an_error_without_a_handler_and_an_error_in_a_handler_are_quarantined
         rows = rig.engine.folder.store.select("select node, slug, what from quarantine")
         assert rows == [("y", "text", "text: bad")]
         assert TAPS["in"].acks == ["bad"]
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("spec", "payloads"),
+    [
+        ({"type": "filter.range", "config": {"min": 0, "max": 9}}, [10, None]),
+        ({"type": "filter.duplicate"}, [1, 1]),
+        ({"type": "throttle", "config": {"per": "1m"}}, [1, 2]),
+        ({"type": "json.decode"}, ["{"]),
+        ("stubborn", ["bad"]),
+    ],
+    ids=["refused", "a repeat", "a full throttle", "not decoded", "quarantined"],
+)
+def test_r38_what_is_judged_away_is_acknowledged_and_not_sent_again(
+    tmp_path: Path, spec: Any, payloads: list[Any]
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.deploy({"in": "tap", "it": spec, "out": "bin"}, ["in -> it", "it -> out"])
+        BINS["out"].hangs = asyncio.Event()  # nothing is acknowledged for having been delivered
+        for payload in payloads:
+            TAPS["in"].turn(payload)
+        await rig.settle()
+        passed = [1] if spec != "stubborn" and 1 in payloads else []
+        assert TAPS["in"].acks == ([] if passed else payloads)  # acknowledgements keep their order
+        BINS["out"].hangs.set()
+        await rig.settle()
+        assert TAPS["in"].acks == payloads
+        assert BINS["out"].got == passed
+
+    play(tmp_path, story)
+
+
+def test_r38_a_late_message_is_acknowledged_though_nobody_looks_at_it(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        window = {"type": "window", "config": {"every": "1m", "fields": ["payload"]}}
+        await rig.deploy({"in": "tap", "w": window, "out": "bin"}, ["in -> w", "w -> out"])
+        now = rig.clock.now()
+        TAPS["in"].emit([Message(1, "", now, "k")], lambda: TAPS["in"].acks.append("in time"))
+        await rig.pass_time(60 * SECOND)
+        TAPS["in"].emit([Message(2, "", now, "k")], lambda: TAPS["in"].acks.append("late"))
+        await rig.settle()
+        assert TAPS["in"].acks == ["in time", "late"]
+        assert [row["count"] for row in BINS["out"].got] == [1]
+
+    play(tmp_path, story)
+
+
+def test_r10_idle_state_is_forgotten(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        total = {"type": "total", "config": {"forget": "1d"}}
+        await rig.deploy({"in": "tap", "x": total, "out": "bin"}, ["in -> x", "x -> out"])
+        TAPS["in"].turn(1, key="idle")
+        TAPS["in"].turn(1, key="busy")
+        for _ in range(6):
+            await rig.pass_time(12 * 3600 * SECOND)
+            TAPS["in"].turn(1, key="busy")
+        TAPS["in"].turn(1, key="idle")
+        await rig.settle()
+        assert BINS["out"].got == [1, 1, 2, 3, 4, 5, 6, 7, 1]
 
     play(tmp_path, story)
 

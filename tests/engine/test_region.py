@@ -9,6 +9,7 @@ from flowengine import KeyedConfig, Message, Node, NodeConfig, NodeState, node
 from flowengine.clock import ToldClock
 from flowengine.engine.delivery import DELIVERED, QUARANTINED
 from flowengine.engine.outlet import HELD_BACK, Outlet
+from flowengine.engine.state import Entries
 from flowengine.errors import NodeError
 from flowengine.testing import NodeBench
 
@@ -145,6 +146,14 @@ def test_r10_a_number_becomes_its_shortest_text(value: Any, key: str) -> None:
     bench = NodeBench(Counter, {"key": "payload"})
     bench.send(value)
     assert bench.state(key).seen == 1
+
+
+def test_r10_beyond_so_many_keys_the_idlest_are_forgotten() -> None:
+    assert Entries(CountState).max_keys == 1_000_000
+    entries = Entries(CountState, max_keys=3)
+    for now, key in enumerate("abcad"):
+        entries.touch(key, now).seen += 1
+    assert sorted(entries.keys()) == ["a", "c", "d"]
 
 
 def test_state_survives_a_restart() -> None:

@@ -52,6 +52,7 @@ class Host:
     id = "flow"
     folder = files = "."
     install_id = "0a1b2c3d"
+    eco = False
     insecure_bind = False
 
     def __init__(self, clock: Clock, data: str = "data") -> None:

@@ -215,7 +215,7 @@ def test_r17_says_no_with_the_right_code(
     run(work())
 
 
-def test_r17_a_full_flow_asks_devices_to_come_again() -> None:
+def test_r17_r54_a_full_flow_asks_devices_to_come_again() -> None:
     async def work() -> None:
         async with desk() as at, device(at.port) as dev:
             bench = await at.serve()

@@ -226,6 +226,31 @@ def test_r4_message_that_no_line_can_hold_takes_the_error_route_alone(
     assert len(stub.requests[0].body.split(b"\n")) == 1
 
 
+@pytest.mark.parametrize(
+    ("config", "payload", "line"),
+    [
+        ({}, {"t": 21}, b"room t=21"),
+        ({}, {"t": 21.0}, b"room t=21"),
+        ({}, {"t": 21.5}, b"room t=21.5"),
+        ({"integers": ["t"]}, {"t": 21}, b"room t=21i"),
+        ({"integers": ["t"]}, {"t": 21.0}, b"room t=21i"),
+        ({}, {"t": True}, b"room t=true"),
+        ({}, {"t": "on"}, b'room t="on"'),
+        ({"tags": {"d": "key", "x": "payload.x"}}, {"t": 1}, b"room,d=dev-1 t=1"),
+        ({"tags": {"d": "key", "x": "payload.x"}}, {"t": 1, "x": None}, b"room,d=dev-1 t=1"),
+        ({"tags": {"d": "key", "x": "payload.x"}}, {"t": 1, "x": ""}, b"room,d=dev-1 t=1"),
+        ({"fields": {"t": "payload.t", "h": "payload.h"}}, {"t": 1}, b"room t=1"),
+        ({"fields": {"t": "payload.t", "h": "payload.h"}}, {"t": 1, "h": None}, b"room t=1"),
+    ],
+)
+def test_r4_numbers_are_floats_and_what_is_not_there_is_left_out(
+    stub: Stub, config: dict[str, Any], payload: Any, line: bytes
+) -> None:
+    with writing(stub, **config) as bench:
+        assert bench.send(payload, time=5) == {}
+    assert stub.requests[0].body == line + b" 5"
+
+
 def test_r4_numbers_that_are_not_finite_are_left_out_and_counted(stub: Stub) -> None:
     with writing(stub, fields={"t": "payload.t", "h": "payload.h"}) as bench:
         bench.send({"t": math.nan, "h": 1})

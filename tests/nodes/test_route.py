@@ -134,7 +134,9 @@ def test_a_message_owes_its_source_one_answer_for_each_copy(payload: int, parts:
         ({"rules": [{"to": "a", "when": "payload >"}]}, "rules[0].when"),
     ],
 )
-def test_r23_a_config_without_usable_outputs_is_a_finding(config: dict[str, Any], words: str) -> None:
+def test_r23_a_config_without_usable_outputs_is_a_finding(
+    config: dict[str, Any], words: str
+) -> None:
     with pytest.raises(FindingsError) as caught:
         NodeBench("route", config)
     assert words in str(caught.value)

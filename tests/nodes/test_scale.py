@@ -36,7 +36,7 @@ def scaled(config: dict[str, Any], payload: Any) -> Any:
         ({"factor": 2, "offset": 1}, 3, 7.0),
     ],
 )
-def test_a_number_is_scaled(config: dict[str, Any], reading: float, expected: float) -> None:
+def test_r45_a_number_is_scaled(config: dict[str, Any], reading: float, expected: float) -> None:
     assert scaled(config, reading) == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert scaled({**config, "field": "payload.raw"}, {"raw": reading, "id": "x"}) == {
         "raw": pytest.approx(expected, rel=1e-12, abs=1e-12),
