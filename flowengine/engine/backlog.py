@@ -24,8 +24,9 @@ from flowengine.message import NO_RECEIPT, Message, Receipt, packer, unpacker
 from flowengine.node import SpoolConfig
 
 DISK_RETRY = SECOND
-MOST_OPEN = 10_000
-"""Messages read and not settled, above which no more should be read."""
+MOST_OPEN = 1_000
+"""Records read above which no more should be, while the oldest of them is not settled: so many
+would be sent again after a crash (P2)."""
 _EXPIRE_EVERY = 60 * SECOND
 _READ_BYTES = 8_000_000
 _FLUSH_ROWS = 1000
@@ -106,6 +107,11 @@ class Backlog:
     def open(self) -> int:
         """Messages that were read, not given back, and are not settled yet."""
         return self._open
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether so many records wait behind one that is not settled that no more should."""
+        return self._open > 0 and len(self._rows) >= MOST_OPEN
 
     # -- in
 

@@ -21,7 +21,7 @@ from flowengine.node import Source
 LOG = logging.getLogger("flowengine.engine")
 CHUNK = 256
 BUDGET_NS = 2_000_000
-MOST = 5000
+MOST = 50_000
 """Unacknowledged messages at which a source is stopped, whatever its far side goes on to send."""
 
 

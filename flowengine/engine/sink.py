@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from flowengine.clock import SECOND, Clock
-from flowengine.engine.backlog import DISK_RETRY, MOST_OPEN, Backlog
+from flowengine.engine.backlog import DISK_RETRY, Backlog
 from flowengine.engine.delivery import DELIVERED, FILTERED, settle_all
 from flowengine.engine.region import Region
 from flowengine.engine.spool import Spool, SpoolBroken
@@ -437,7 +437,7 @@ class SinkRunner:
         while not self._stopping:
             await self._rest_for(pause)
             try:
-                if backlog.open >= MOST_OPEN:
+                while backlog.is_held_up and not self._stopping:
                     await self._settled_or_halted(backlog)
                 messages = [] if self._stopping else backlog.read(self.size)
             except (SpoolBroken, OSError) as err:

@@ -435,4 +435,6 @@ def _unreadable(source: str, err: SyntaxError, start: int) -> SyntaxFault:
         mend = 'Write "==" to compare.'
     if "\n" in source:
         mend = "Write it on one line."
+    if not mend:
+        mend = "Is something missing there: a value, a sign, a bracket?"
     return _fault(f"the expression cannot be read at column {column + start}: {err.msg}.", mend)

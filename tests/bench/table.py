@@ -106,7 +106,7 @@ class Results:
 
 def _row(measure: Measure) -> tuple[str, ...]:
     bar, ratio, missed = measure.bar, measure.ratio, measure.missed
-    said = {"most": "too much", "times": "too near"}
+    said = {"most": "over the bar", "times": "under the ratio"}
     verdict = ", ".join(said[part] for part in missed) if missed else "holds"
     return (
         measure.name,

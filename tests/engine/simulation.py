@@ -418,10 +418,21 @@ class World:
 
     def _unsaved_since(self, recent: int = RECENT) -> int:
         """Since when what was done may not be noted on disk."""
-        now = self.clock.now()
+        since = self.clock.now() - recent if recent else NEVER
         if self.trouble is not None and self._is_troubled(recent):
-            return self.trouble[0] - RECENT
-        return now - recent if recent else NEVER
+            since = self.trouble[0] - RECENT
+        return min(since, self._held_up_since())
+
+    def _held_up_since(self) -> int:
+        """Since when something waits on disk: records behind it are not given up before it is."""
+        came = {place: {n for n, _ in got} for place, got in self.got.items()}
+        for number in sorted(self.acknowledged):
+            if self.owner[number] in self.flow.nodes:
+                must, _ = self.flow.owed(self.owner[number], number)
+                must.pop("quarantine", None)
+                if any(number not in came.get(place, ()) for place in must):
+                    return self.let_in_at[number][0]
+        return NEVER
 
     # -- the story
 
@@ -589,9 +600,11 @@ class World:
             raise Broken(f"{number} came nowhere and counts as {FATES[fate]}")
 
     def _quarantined(self) -> list[tuple[int, int]]:
-        rows = self.engine.folder.store.select(
-            "select time, json_extract(message, '$.payload.ids') from quarantine order by id"
-        )
+        """(number, when) of every message that was set aside."""
+        with contextlib.closing(sqlite3.connect(self.data / "state.db")) as db:
+            rows = db.execute(
+                "select time, json_extract(message, '$.payload.ids') from quarantine order by id"
+            ).fetchall()
         return [(number, time) for time, ids in rows for number in map(int, ids[1:-1].split(","))]
 
     def _judge_order(self) -> None:

@@ -421,3 +421,12 @@ def test_a_password_stands_only_as_a_secret() -> None:
     _, faults = validate_config(BrokerConfig, {"host": "h", "password": "hunter2"})
     assert [fault.slug for fault in faults] == ["literal-secret"]
     assert "hunter2" not in str(faults)
+
+
+@pytest.mark.parametrize(("eco", "coalesce"), [(False, 0.0), (True, 0.005)])
+def test_eco_lets_the_socket_rest_between_reads(
+    monkeypatch: pytest.MonkeyPatch, eco: bool, coalesce: float
+) -> None:
+    site = Site(monkeypatch)
+    site.bench.context.eco = eco
+    assert site.broker._options().coalesce == coalesce
