@@ -17,7 +17,7 @@ from flowengine.engine.context import LEVELS
 from flowengine.engine.delivery import DROPPED, Intake, settle_all
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
 from flowengine.engine.loops import set_work
-from flowengine.engine.outlet import Target
+from flowengine.engine.outlet import ERROR, Target
 from flowengine.engine.plan import Plan, PlannedWire
 from flowengine.engine.region import Region
 from flowengine.engine.running import Running, Surroundings
@@ -45,6 +45,7 @@ class Wiring:
         self.settings_wires: dict[PlannedWire, tuple[Wire, WireFeeder]] = {}
         self._catches: dict[str, list[Step]] = {}
         self._watchers: dict[str, list[Step]] = {}
+        self._scopes: dict[str, list[str]] = {}
         self._left_over: list[SpillWire] = []
 
     def fail(self, step: Step, message: Message, error: Exception) -> None:
@@ -175,7 +176,7 @@ class Wiring:
         )
 
     def _listeners(self, plan: Plan) -> None:
-        self._catches, self._watchers = {}, {}
+        self._catches, self._watchers, self._scopes = {}, {}, {}
         for name, running in self.nodes.items():
             listens = getattr(running.thing, "listens", "")
             if not listens or running.step is None:
@@ -184,23 +185,40 @@ class Wiring:
             scope = getattr(running.planned.config, "nodes", None) or [
                 other for other in plan.nodes if other != name
             ]
+            if listens == "errors":
+                self._scopes[name] = scope
             for other in scope:
                 table.setdefault(other, []).append(running.step)
 
     def _push_back(self, plan: Plan) -> None:
-        """Tell every wire which feeders stand still while it is full: those that lead into it."""
+        """Tell every wire which feeders stand still while it is full: those that lead into it.
+
+        A feeder that its own wire leads back to goes on all the same: in a loop, each would wait
+        for the other for ever.
+        """
         into: dict[str, list[PlannedWire]] = {}
+        out_of: dict[str, list[PlannedWire]] = {}
         for wire in plan.wires:
             into.setdefault(wire.target, []).append(wire)
+            out_of.setdefault(wire.source, []).append(wire)
+        for catch, scope in self._scopes.items():  # an error leads from any of these to the catch
+            into[catch] = [
+                PlannedWire(source=name, output=ERROR, target=catch)
+                for name in scope
+                if name in self.nodes
+            ]
         for wire, (made, _) in self.settings_wires.items():
-            made.on_level = _leveller(self._feeders_before(wire.source, into))
+            behind = self._feeders_behind(wire.target, out_of)
+            feeders = self._feeders_before(wire.source, into)
+            made.on_level = _leveller([f for f in feeders if f not in behind])
         for name, running in self.nodes.items():
             if running.wire is not None:
-                feeders: dict[Feeder, None] = {}
+                feeders = {}
                 for wire in into.get(name, []):
                     kept = self.settings_wires.get(wire)
                     feeders |= {kept[1]: None} if kept else self._feeders_before(wire.source, into)
-                running.wire.on_level = _leveller(feeders)
+                behind = self._feeders_behind(name, out_of)
+                running.wire.on_level = _leveller([f for f in feeders if f not in behind])
         self._level_anew()
 
     def _level_anew(self) -> None:
@@ -230,7 +248,7 @@ class Wiring:
                 continue
             seen.add(at)
             running = self.nodes[at]
-            if running.feeder is not None:
+            if running.feeder is not None and at not in self._scopes:
                 found[running.feeder] = None
                 continue
             for wire in into.get(at, []):
@@ -239,6 +257,26 @@ class Wiring:
                     found[kept[1]] = None
                 else:
                     todo.append(wire.source)
+        return found
+
+    def _feeders_behind(self, name: str, out_of: Mapping[str, list[PlannedWire]]) -> set[Feeder]:
+        """The feeders that what waits in front of a node comes to, its own among them."""
+        found: set[Feeder] = set()
+        seen: set[str] = set()
+        todo = [name]
+        while todo:
+            at = todo.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            feeder = self.nodes[at].feeder
+            if feeder is not None:
+                found.add(feeder)
+            for wire in out_of.get(at, []):
+                kept = self.settings_wires.get(wire)
+                if kept is not None:
+                    found.add(kept[1])
+                todo.append(wire.target)
         return found
 
     def _inherit_wire(

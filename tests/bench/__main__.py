@@ -6,6 +6,7 @@ medians, and as ratio the median of the pairs' ratios.
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ WORKLOADS: dict[str, Measure] = {
 def main() -> int:
     """Measure, print the table, write the JSON; 1 if something could not be measured."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     results = Results()
     began = time.monotonic()
     with scratch() as work, scratch(MEMORY) as memory:

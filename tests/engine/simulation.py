@@ -383,7 +383,7 @@ class World:
                 with contextlib.suppress(FileNotFoundError):
                     shutil.copy(old / name, self.data / name)
         for disk in self.disks.values():
-            disk.fault, disk.free = lambda _op, _path: None, 10**9
+            disk.fault, disk.free = _no_fault, 10**9
         self.is_store_broken = False
         self._note_trouble()
         self.clock = ToldClock(start=self.clock.now(), seed=self.seed + self.runs)
@@ -429,8 +429,8 @@ class World:
         for number in sorted(self.acknowledged):
             if self.owner[number] in self.flow.nodes:
                 must, _ = self.flow.owed(self.owner[number], number)
-                must.pop("quarantine", None)
-                if any(number not in came.get(place, ()) for place in must):
+                places = [place for place in must if place != "quarantine"]
+                if any(number not in came.get(place, ()) for place in places):
                     return self.let_in_at[number][0]
         return NEVER
 
@@ -445,7 +445,7 @@ class World:
         self._judge()
         await self.beside(self.engine.stop())
 
-    async def _step(self) -> None:
+    async def _step(self) -> None:  # noqa: PLR0912  # a list of what may happen
         chance = self.chance
         for name in self.flow.names("sim.in"):
             if chance.random() < 0.7:
@@ -501,10 +501,7 @@ class World:
         for disk in self.disks.values():
             trouble = chance.choice(["full", "fsync", "none", "none"])
             disk.free = 0 if trouble == "full" else 10**9
-            broken = OSError(5, "Input/output error")
-            disk.fault = lambda op, _path, bad=trouble == "fsync": (
-                broken if bad and op == "fsync" else None
-            )
+            disk.fault = _broken_fsync if trouble == "fsync" else _no_fault
         self._note_trouble()
 
     async def _heal(self) -> None:
@@ -525,21 +522,34 @@ class World:
     # -- the judgement
 
     def _judge(self) -> None:
-        places = {**self.got, "quarantine": self._quarantined()}
-        alive = set(self.flow.names("sim.in"))
-        for name in alive:
+        for name in self.flow.names("sim.in"):
             topic = self.topics[name]
             if topic.waiting or topic.unacknowledged:
                 raise Broken(f"{name} stands still: {list(topic.unacknowledged)[:9]} are open")
         self._judge_ledger()
+        came: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for place, got in {**self.got, "quarantine": self._quarantined()}.items():
+            for number, at in got:
+                came[number][place].append(at)
         for number, (_, version) in self.let_in_at.items():
             if number in self.acknowledged:
-                self._judge_number(number, version, places)
+                self._judge_number(number, version, came[number])
         self._judge_order()
 
-    def _judge_number(
-        self, number: int, version: int, places: dict[str, list[tuple[int, int]]]
-    ) -> None:
+    def _judge_number(self, number: int, version: int, came: dict[str, list[int]]) -> None:
+        must, may = self._expected(number, version)
+        for place, needed in must.items():
+            times = len(came.get(place, ()))
+            if times < needed:
+                raise Broken(f"{number} is lost: it came {times} of {needed} times to {place}")
+        for place, when in came.items():
+            if place not in may:
+                raise Broken(f"{number} came to {place}, where it does not belong")
+            if len(when) > may[place] and not self._is_excused(number, min(when)):
+                raise Broken(f"{number} came {len(when)} times to {place}")
+
+    def _expected(self, number: int, version: int) -> tuple[Counter[str], Counter[str]]:
+        """Where a number must have come, whichever version of the flow had it, and where it may."""
         source = self.owner[number]
         must: Counter[str] | None = None
         may: Counter[str] = Counter()
@@ -552,16 +562,7 @@ class World:
             may |= possible
             if flow.nodes.keys() != self.base.nodes.keys():
                 may["quarantine"] = max(may["quarantine"], 1)  # on its way from a node that is gone
-        for place, needed in (must or Counter()).items():
-            times = sum(1 for n, _ in places.get(place, ()) if n == number)
-            if times < needed:
-                raise Broken(f"{number} is lost: it came {times} of {needed} times to {place}")
-        for place, arrived in places.items():
-            when = [at for n, at in arrived if n == number]
-            if when and place not in may:
-                raise Broken(f"{number} came to {place}, where it does not belong")
-            if len(when) > may[place] and not self._is_excused(number, min(when)):
-                raise Broken(f"{number} came {len(when)} times to {place}")
+        return must or Counter(), may
 
     def _is_excused(self, number: int, first: int) -> bool:
         """Whether the end of an engine may have repeated a message."""
@@ -668,3 +669,13 @@ def run(seed: int, folder: Path, steps: int = 40) -> World:
         logging.disable(level)
         shutil.rmtree(folder, ignore_errors=True)
     return world
+
+
+def _no_fault(_op: str, _path: object) -> OSError | None:
+    """A disk that does as it should."""
+    return None
+
+
+def _broken_fsync(op: str, _path: object) -> OSError | None:
+    """A disk whose fsync fails."""
+    return OSError(5, "Input/output error") if op == "fsync" else None

@@ -245,6 +245,7 @@ class SimFlow:
 
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     wires: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
+    _known: dict[tuple[str, int], tuple[Counter[str], Counter[str]]] = field(default_factory=dict)
 
     def file_wires(self) -> list[Any]:
         """The wires as a flow file has them."""
@@ -275,6 +276,12 @@ class SimFlow:
 
     def owed(self, source: str, number: int) -> tuple[Counter[str], Counter[str]]:
         """Where a number must arrive, and where it may at most; `quarantine` is a place too."""
+        key = source, number % 10  # nodes tell numbers by their last digit alone
+        if key not in self._known:
+            self._known[key] = self._owed(source, number)
+        return self._known[key]
+
+    def _owed(self, source: str, number: int) -> tuple[Counter[str], Counter[str]]:
         must: Counter[str] = Counter()
         may: Counter[str] = Counter()
 
@@ -468,7 +475,7 @@ class FlowMaker:
             name: {**node, "config": dict(node.get("config", {}))}
             for name, node in flow.nodes.items()
         }
-        for name, settings in nodes.items():
+        for settings in nodes.values():
             kind, config = settings["type"], settings["config"]
             if chance.random() < 0.5:
                 continue

@@ -5,29 +5,33 @@ from pathlib import Path
 
 import pytest
 
-from flowengine.engine.feeder import MOST
+from flowengine.engine import feeder
 from tests.engine.rigs import BINS, TAPS, Rig
 
 
-@pytest.mark.parametrize("window", [20, 1000, None])
+@pytest.mark.parametrize(
+    ("window", "most"), [(20, 500), (400, 800), (None, 1000)], ids=["few", "many", "does not wait"]
+)
 def test_a_source_that_goes_on_beyond_its_window_is_stopped(
-    tmp_path: Path, window: int | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int | None, most: int
 ) -> None:
+    monkeypatch.setattr(feeder, "MOST", 500)
+
     async def scene() -> None:
         async with Rig(tmp_path) as rig:
             await rig.deploy({"in": "tap", "out": "bin"}, ["in -> out"])
             TAPS["in"].window = window
             BINS["out"].hangs = asyncio.Event()
-            TAPS["in"].turn(*range(MOST - 1))
+            TAPS["in"].turn(*range(most - 1))
             await rig.settle()
             assert not TAPS["in"].is_paused
-            TAPS["in"].turn(MOST)
+            TAPS["in"].turn(most)
             await rig.settle()
             assert TAPS["in"].is_paused is (window is not None)
             BINS["out"].hangs.set()
             await rig.settle()
             assert not TAPS["in"].is_paused
-            assert len(TAPS["in"].acks) == len(BINS["out"].got) == MOST
+            assert len(TAPS["in"].acks) == len(BINS["out"].got) == most
 
     asyncio.run(scene())
 

@@ -364,7 +364,7 @@ def test_a_flood_of_200_000_is_counted_to_the_message_at_both_sinks(
             f"\n{total} messages: published in {published:.1f} s, received after {received:.1f} s; "
             f"memory {idle / 1e6:.0f} MB idle, {peak / 1e6:.0f} MB at most"
         )
-        assert peak < idle + 60_000_000  # P6: it was 60 to 90 MB, and grew, without a bound
+        assert peak < idle + 80_000_000  # P6: tests/engine/test_bounds.py says by what
         assert engine.stop() < 5
 
 
