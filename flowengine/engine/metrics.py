@@ -45,6 +45,7 @@ def samples(engine: Engine) -> Iterator[Sample]:
                     yield _dropped(at, f"unwired-{output}", outlet.unwired)
             yield Sample("received", "counter", "Messages that a node got.", at, step.received)
             yield Sample("failed", "counter", "Messages on the error route.", at, step.failed)
+            yield Sample("slow", "counter", "Batches that took over 50 ms.", at, step.slow)
             yield _dropped(at, "filtered", step.filtered)
             for reason, number in list(step.counts.items()):
                 yield _dropped(at, reason, number)

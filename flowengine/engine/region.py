@@ -14,6 +14,7 @@ in their order (P3).
 
 import heapq
 import logging
+import time
 from collections.abc import Callable
 
 from flowengine.clock import Clock
@@ -21,13 +22,21 @@ from flowengine.engine.step import Step
 from flowengine.message import Message
 
 LOG = logging.getLogger("flowengine.engine")
+TOO_LONG = 50_000_000
+"""A node that holds the event loop for longer (ns) is named."""
 
 
 class Region:
     """The steps of one flow, and the order in which they run."""
 
-    def __init__(self, clock: Clock, on_error: Callable[[Step, Message, Exception], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_error: Callable[[Step, Message, Exception], None],
+        ticks: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         self.clock = clock
+        self._ticks = ticks
         self.steps: list[Step] = []
         self.ready: list[int] = []
         self.fail = on_error
@@ -64,7 +73,8 @@ class Region:
         self.working = working
 
     def _run_ready(self) -> None:
-        ready, pop = self.ready, heapq.heappop
+        ready, pop, ticks = self.ready, heapq.heappop, self._ticks
+        began = ticks()
         while ready:
             step = self.steps[pop(ready)]
             batch, step.inbox = step.inbox, []
@@ -74,3 +84,18 @@ class Region:
                 step.work(batch)
             except Exception:  # not one message's failure: those are met where they are made
                 LOG.exception("%s failed on a batch", step.id)
+            ended = ticks()
+            if ended - began > TOO_LONG:
+                _tell_slow(step, ended - began, len(batch))
+            began = ended
+
+
+def _tell_slow(step: Step, took: int, messages: int) -> None:
+    """Say that a node held the loop: the first, tenth, hundredth... time; all are counted."""
+    step.slow += 1
+    if str(step.slow).strip("0") == "1":
+        plural = "" if messages == 1 else "s"
+        ms = took // 1_000_000
+        LOG.warning(
+            "%s held the event loop for %s ms with %s message%s", step.id, ms, messages, plural
+        )

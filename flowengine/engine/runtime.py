@@ -21,6 +21,7 @@ from flowengine.engine.folder import DataFolder
 from flowengine.engine.plan import Change, Plan
 from flowengine.engine.quarantine import Quarantine
 from flowengine.engine.running import Surroundings
+from flowengine.engine.watch import LoopWatch
 
 LOG = logging.getLogger("flowengine.engine")
 CHECKPOINT_EVERY = SECOND
@@ -39,8 +40,10 @@ class Engine:
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="flowengine-disk")
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._watch = LoopWatch(self._working)
         self._is_stopped = False
         self._deploys: set[asyncio.Task[Change]] = set()
+        self._changing = asyncio.Lock()
         self.around = Surroundings(
             clock=self.clock,
             store=folder.store,
@@ -57,6 +60,7 @@ class Engine:
     def start(self) -> None:
         """Begin to keep state; flows come by `deploy`."""
         self._keeper = asyncio.create_task(self._keep())
+        self._watch.start()
 
     async def deploy(self, plan: Plan) -> Change:
         """Run a plan, new or changed; raises before anything is touched if it cannot be built.
@@ -69,16 +73,18 @@ class Engine:
         return await asyncio.shield(task)
 
     async def _deploy(self, plan: Plan) -> Change:
-        flow = self.flows.get(plan.flow) or RunningFlow(plan, self.around)
-        change = await flow.deploy(plan)
-        self.flows[plan.flow] = flow
-        return change
+        async with self._changing:  # two first deploys of one flow would make two of it
+            flow = self.flows.get(plan.flow) or RunningFlow(plan, self.around)
+            change = await flow.deploy(plan)
+            self.flows[plan.flow] = flow
+            return change
 
     async def remove(self, flow_id: str) -> None:
         """Stop one flow."""
-        flow = self.flows.pop(flow_id, None)
-        if flow is not None:
-            await flow.stop(for_good=True, save=partial(self._save, flow))
+        async with self._changing:
+            flow = self.flows.pop(flow_id, None)
+            if flow is not None:
+                await flow.stop(for_good=True, save=partial(self._save, flow))
 
     async def ready(self, within: float) -> list[str]:
         """Wait until everything runs, `within` seconds at most; returns what is missing."""
@@ -100,6 +106,7 @@ class Engine:
         if self._is_stopped:
             return
         self._is_stopped = True
+        self._watch.stop()
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -125,6 +132,14 @@ class Engine:
             flow.hurry()
             if flow.holds_receipts():
                 self._wake.set()
+
+    def _working(self) -> str | None:
+        """The node that is at work now, asked from another thread."""
+        for flow in list(self.flows.values()):
+            step = flow.region.working
+            if step is not None:
+                return f"{flow.id}/{step.id}"
+        return None
 
     async def _keep(self) -> None:
         """Save changed states every second, or at once when a source waits for it."""

@@ -45,6 +45,7 @@ class Step:
         self.received = 0
         self.filtered = 0
         self.failed = 0
+        self.slow = 0
         self.counts: Counter[str] = Counter()
         self.has_kept = False
         self.held: dict[str, list[Receipt]] = {}
