@@ -166,29 +166,39 @@ def dict_writer(message: Message, config: LabelConfig) -> Message:
     return message
 
 
+OWN: list[Any] = [Tap, Bin, Total, Gather, stubborn, Unbuildable, dict_writer]
+"""The types that `TestRegistry` knows; a test module may add its own."""
+
+
 class TestRegistry(Registry):
-    """The types of this module beside the shipped ones."""
+    """The types of these tests beside the shipped ones."""
 
     __test__ = False
 
     def find(self, name: str) -> NodeType:
-        """A type of this module, else a shipped one."""
-        own = (Tap, Bin, Total, Gather, stubborn, Unbuildable, dict_writer)
-        for target in own:
+        """A type of these tests, else a shipped one."""
+        for target in OWN:
             mark: NodeType = getattr(target, MARK)
             if mark.name == name:
                 return mark
         return REGISTRY.find(name)
 
 
-def plan(nodes: dict[str, Any], wires: list[Any], flow_id: str = "test") -> Plan:
+def plan(
+    nodes: dict[str, Any],
+    wires: list[Any],
+    flow_id: str = "test",
+    connections: dict[str, Any] | None = None,
+) -> Plan:
     """A plan from nodes (`{"id": "type"}` or the node as in a file) and wires."""
     import json  # noqa: PLC0415
 
     full = {
         name: {"type": value} if isinstance(value, str) else value for name, value in nodes.items()
     }
-    text = json.dumps({"format": 1, "nodes": full, "wires": wires})
+    text = json.dumps(
+        {"format": 1, "connections": connections or {}, "nodes": full, "wires": wires}
+    )
     flow, findings = parse_flow(text, flow_id=flow_id)
     assert flow is not None
     assert not findings, findings
