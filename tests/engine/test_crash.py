@@ -176,6 +176,36 @@ def test_a_record_stays_on_disk_until_the_error_route_has_it(tmp_path: Path) -> 
     asyncio.run(scene())
 
 
+def test_a_record_stays_on_disk_until_every_part_of_its_message_is_settled(tmp_path: Path) -> None:
+    async def scene() -> None:
+        clock = ToldClock()
+        first = Disk(tmp_path, clock)
+        await first.backlog.store([Message(1)])
+        [message] = first.backlog.read(99)
+        message.receipt.take()  # written, and its answer is on its way
+        message.receipt.settle(DELIVERED)
+        await first.backlog.flush()
+        assert Disk(tmp_path, clock).payloads() == [1]
+        message.receipt.secure()  # the answer waits in a state that is saved
+        await first.backlog.flush()
+        assert Disk(tmp_path, clock).payloads() == []
+
+    asyncio.run(scene())
+
+
+def test_no_more_is_read_behind_a_record_that_is_not_settled_than_may_come_again(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        disk = Disk(tmp_path, ToldClock())
+        await disk.backlog.store([Message(n) for n in range(1500)])
+        for message in disk.backlog.read(1200)[1:]:
+            message.receipt.settle(DELIVERED)
+        assert disk.backlog.is_held_up
+
+    asyncio.run(scene())
+
+
 def test_what_is_given_back_is_read_again_and_what_is_underway_is_not(tmp_path: Path) -> None:
     async def scene() -> None:
         disk = Disk(tmp_path, ToldClock())

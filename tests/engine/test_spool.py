@@ -738,6 +738,20 @@ def test_f51_a_disk_that_stays_bad_is_refused_and_taken_again_when_it_works() ->
     assert everything(opened(disk.crash())) == [(n, record(n)) for n in range(3)]
 
 
+def test_f51_a_reader_passes_over_nothing_while_the_disk_fails() -> None:
+    disk = SimDisk()
+    spool = opened(disk)
+    for number in range(20):  # several segments, none of them durable
+        spool.append([record(number)])
+    disk.fault = lambda op, _path: OSError(errno.EIO, "failing") if op == "fsync" else None
+    with pytest.raises(SpoolBroken):
+        spool.sync()
+    assert spool.read(99, 10**6) == []  # they are in memory alone
+    disk.fault = lambda _op, _path: None
+    spool.sync()
+    assert [number for number, _ in spool.read(99, 10**6)] == list(range(20))
+
+
 def test_f51_durable_records_that_changed_under_a_failed_fsync_are_not_vouched_for() -> None:
     disk = SimDisk()
     spool = opened(disk, segment_bytes=10**6)
