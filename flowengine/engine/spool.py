@@ -728,6 +728,10 @@ class Spool:
             gone.append(segment)
         with self._lock:
             self._done = [s for s in self._done if s not in gone]
+            for segment in gone:
+                if segment in self._dirty:  # nothing is left of it to sync, or to write again
+                    self._dirty.remove(segment)
+                    self._close_segment(segment)
             self._free = 0
 
     def close(self) -> None:

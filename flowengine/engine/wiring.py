@@ -201,14 +201,15 @@ class Wiring:
         for wire in plan.wires:
             into.setdefault(wire.target, []).append(wire)
             out_of.setdefault(wire.source, []).append(wire)
+        handlers = _behind(self._scopes, out_of)
         for catch, scope in self._scopes.items():  # an error leads from any of these to the catch
             into[catch] = [
                 PlannedWire(source=name, output=ERROR, target=catch)
                 for name in scope
-                if name in self.nodes
+                if name in self.nodes and name not in handlers
             ]
-        for wire, (made, _) in self.settings_wires.items():
-            behind = self._feeders_behind(wire.target, out_of)
+        for wire, (made, feeder) in self.settings_wires.items():
+            behind = {feeder, *self._feeders_behind(wire.target, out_of)}
             feeders = self._feeders_before(wire.source, into)
             made.on_level = _leveller([f for f in feeders if f not in behind])
         for name, running in self.nodes.items():
@@ -262,13 +263,7 @@ class Wiring:
     def _feeders_behind(self, name: str, out_of: Mapping[str, list[PlannedWire]]) -> set[Feeder]:
         """The feeders that what waits in front of a node comes to, its own among them."""
         found: set[Feeder] = set()
-        seen: set[str] = set()
-        todo = [name]
-        while todo:
-            at = todo.pop()
-            if at in seen:
-                continue
-            seen.add(at)
+        for at in _behind([name], out_of):
             feeder = self.nodes[at].feeder
             if feeder is not None:
                 found.add(feeder)
@@ -276,7 +271,6 @@ class Wiring:
                 kept = self.settings_wires.get(wire)
                 if kept is not None:
                     found.add(kept[1])
-                todo.append(wire.target)
         return found
 
     def _inherit_wire(
@@ -317,6 +311,18 @@ def _leveller(feeders: Iterable[Feeder]) -> Callable[[Wire], None]:
             feeder.level(wire)
 
     return level
+
+
+def _behind(names: Iterable[str], out_of: Mapping[str, list[PlannedWire]]) -> set[str]:
+    """These nodes, and all that wires lead to from them."""
+    seen: set[str] = set()
+    todo = list(names)
+    while todo:
+        at = todo.pop()
+        if at not in seen:
+            seen.add(at)
+            todo += [wire.target for wire in out_of.get(at, [])]
+    return seen
 
 
 def _ends(wire: PlannedWire) -> tuple[str, str, str]:

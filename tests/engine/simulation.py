@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 from flowengine import Message
 from flowengine.clock import SECOND, ToldClock
-from flowengine.engine import delivery, feeder, wiring
+from flowengine.engine import delivery, feeder, runtime, wiring
 from flowengine.engine.delivery import (
     DROPPED,
     FATES,
@@ -646,10 +646,11 @@ def plan_of(flow: SimFlow) -> Plan:
 
 @contextlib.contextmanager
 def _in_place_of_the_real(world: World) -> Iterator[None]:
-    """Simulated disks, checked receipts."""
+    """Simulated disks, checked receipts, no thread and no real time."""
     with (
         patch.object(wiring, "Spool", world.spool),
         patch.object(delivery, "SourceReceipt", CheckedReceipt),
+        patch.object(runtime, "LoopWatch"),  # it looks at real time, from a thread
         patch.object(feeder, "time", _Stopwatch(random.Random(world.seed))),  # noqa: S311
     ):
         yield

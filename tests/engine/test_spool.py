@@ -752,6 +752,23 @@ def test_f51_a_reader_passes_over_nothing_while_the_disk_fails() -> None:
     assert [number for number, _ in spool.read(99, 10**6)] == list(range(20))
 
 
+def test_f51_a_file_that_was_done_and_deleted_is_not_missed_when_an_fsync_fails() -> None:
+    disk = SimDisk()
+    spool = opened(disk)
+    spool.append([record(0)])
+    spool.sync()
+    for number in range(1, 9):  # fills the first file, which no fsync covers again, and a second
+        spool.append([record(number)])
+    spool.commit(7)
+    spool.flush_cursor()
+    assert [path.name for path in parts(disk)] == [segment_name(7)]
+    bad = iter([OSError(errno.EIO, "input/output error")])
+    disk.fault = lambda op, _path: next(bad, None) if op == "fsync" else None
+    assert spool.sync() == 9
+    assert everything(spool) == [(n, record(n)) for n in (7, 8)]
+    assert everything(opened(disk.crash())) == [(n, record(n)) for n in (7, 8)]
+
+
 def test_f51_durable_records_that_changed_under_a_failed_fsync_are_not_vouched_for() -> None:
     disk = SimDisk()
     spool = opened(disk, segment_bytes=10**6)
