@@ -2,9 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.faults.record import Report, seen
+
+__all__ = ["seen"]
 
 # A loaded machine is slow, not wrong: no property fails for the time an example took.
 settings.register_profile("flowengine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,3 +26,24 @@ def _clean_environment() -> Iterator[None]:
             if name.startswith(PERSONAL):
                 patch.delenv(name)
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make faults` sets."""
+    group = parser.getgroup("faults")
+    group.addoption("--long-faults", action="store_true", help="also rows that need long")
+    group.addoption("--faults-report", type=Path, help="write what was seen of each row here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect what is seen of the fault catalogue."""
+    config.addinivalue_line("markers", "long: runs for minutes; only with --long-faults")
+    config.pluginmanager.register(Report(config.getoption("--faults-report")), "faults-report")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs for minutes, unless asked for."""
+    if not config.getoption("--long-faults"):
+        chosen = [item for item in items if item.get_closest_marker("long") is None]
+        config.hook.pytest_deselected(items=[i for i in items if i not in chosen])
+        items[:] = chosen
