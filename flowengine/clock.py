@@ -2,7 +2,7 @@
 
 Wall time is integer nanoseconds since 1970-01-01 UTC; monotonic time is integer nanoseconds from
 an arbitrary start and never jumps. Durations run on the monotonic clock, so a wall clock that is
-set wrong stalls nothing.
+set wrong stalls nothing. How far the wall clock may be believed is its `trust`.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ import random
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+from flowengine.trust import Trust, boot_clock, boot_id, kernel_is_synced
 
 SECOND = 1_000_000_000
 TOLD_START = 1_767_225_600 * SECOND  # 2026-01-01T00:00:00Z (R14)
@@ -28,6 +30,7 @@ class Clock(Protocol):
     """What nodes and the engine may know of time and chance."""
 
     random: random.Random
+    trust: Trust
 
     def now(self) -> int:
         """Wall time in nanoseconds since 1970-01-01 UTC."""
@@ -49,6 +52,7 @@ class RealClock:
         self.random = random.Random(seed)  # noqa: S311  # jitter, not secrets
         self.now = time.time_ns
         self.monotonic = time.monotonic_ns
+        self.trust = Trust(self.now, boot_clock(), kernel=kernel_is_synced, boot=boot_id())
 
     def call_at(self, when: int, call: Callable[[], None]) -> Timer:
         """Make `call` at monotonic `when`; asyncio's loop runs on the same monotonic clock."""
@@ -71,7 +75,8 @@ class ToldClock:
     """A clock that stands until it is told to go on; wall and monotonic time move together.
 
     `advance` moves from timer to timer, making each call at its own time; `set_wall` makes the wall
-    clock jump while monotonic time goes on, as a box does at its first time synchronisation.
+    clock jump while monotonic time goes on, as a box does at its first time synchronisation;
+    `suspend` lets the box sleep. `is_synced` is what its kernel says.
     """
 
     def __init__(self, start: int = TOLD_START, seed: int = 1) -> None:
@@ -80,6 +85,16 @@ class ToldClock:
         self._offset = start - self._monotonic
         self._order = itertools.count()
         self._timers: list[tuple[int, int, _ToldTimer]] = []
+        self._slept = 0
+        self.is_synced = True
+        self.boot()
+
+    def boot(self, boot: str = "b007b007") -> None:
+        """The box boots (again): its trust begins anew."""
+        self.trust = Trust(self.now, self._since_boot, kernel=lambda: self.is_synced, boot=boot)
+
+    def _since_boot(self) -> int:
+        return self._monotonic + self._slept
 
     def now(self) -> int:
         """Told wall time."""
@@ -92,6 +107,11 @@ class ToldClock:
     def set_wall(self, wall: int) -> None:
         """Let the wall clock jump to `wall`; timers are untouched."""
         self._offset = wall - self._monotonic
+
+    def suspend(self, duration: int) -> None:
+        """Let the box sleep: the wall clock goes on, monotonic time and timers stand (F-62)."""
+        self._offset += duration
+        self._slept += duration
 
     def call_at(self, when: int, call: Callable[[], None]) -> Timer:
         """Note a call; calls of one moment are made in the order they were noted."""

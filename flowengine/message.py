@@ -27,6 +27,11 @@ class Receipt:
 
     __slots__ = ()
 
+    barrier: Any = None
+    """What of the engine's waits until all of it is safe; see `engine.gate`."""
+    insecure: int = 0
+    """How many parts are neither settled nor secured."""
+
     def take(self, parts: int = 1) -> None:
         """Expect `parts` more settlements."""
 
@@ -36,6 +41,14 @@ class Receipt:
     def secure(self) -> "Receipt":
         """One part is safe on disk; returns what settles that part later."""
         return self
+
+    def origins(self) -> dict[str, list[int]]:
+        """The source messages that this answers for: their numbers by source, for the ledger."""
+        return {}
+
+    def identity(self) -> dict[str, list[int]]:
+        """What would come again after a crash: source messages, and records of a spool."""
+        return self.origins()
 
 
 NO_RECEIPT = Receipt()

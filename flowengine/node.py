@@ -15,7 +15,7 @@ held back; they count as filtered.
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,7 +66,9 @@ class SourceConfig(NodeConfig):
         default=None, description="Device or series of a message; the type's own rule if left out."
     )
     time: ExpressionField | None = Field(
-        default=None, description="Event time taken from the message; arrival if left out."
+        default=None,
+        description="Event time taken from the message; arrival if left out, mended if the clock "
+        "was not set (`meta.time_quality`).",
     )
     time_format: Literal["auto", "unix", "unix_ms", "unix_us", "unix_ns", "rfc3339"] = Field(
         default="auto", description="How `time` is written."
@@ -109,6 +111,13 @@ class SpoolConfig(NodeConfig):
     age: Duration = Field(default="7d", description="Older records are dropped and counted.")
     when_full: Literal["block", "drop-oldest", "drop-newest"] = Field(
         default="block", description="What happens at `size`: push back, or drop and count."
+    )
+    drain_rate: int | None = Field(
+        default=None,
+        ge=1,
+        description="Records a second at most when it is emptied; left out: as fast as the far "
+        "side takes them. Unless `order` is live-first, what comes meanwhile waits behind and "
+        "counts too: give more than comes in.",
     )
 
 
@@ -158,12 +167,16 @@ class Context(Protocol):
         messages: list[Message],
         settled: Callable[[], None] | None,
         failed: Sequence[tuple[Message, Exception]] = (),
+        read: "Read | None" = None,
     ) -> None:
         """Take in messages of a source; `settled` is called once all are committed.
 
         `failed` are messages that came with the same read and could not be understood: they take
         the error route (R6), and are part of the acknowledgement.
         """
+
+    def arrivals(self) -> "Recogniser":
+        """What of this source's messages may come again after a lost link or a crash."""
 
     def fail(self, message: Message, error: Exception) -> None:
         """Send one message by the error route (R6)."""
@@ -191,6 +204,13 @@ class Context(Protocol):
 
     def wake_at(self, key: str, when: int) -> None:
         """Call the node's `wake(key, state)` at monotonic `when`; a later call replaces it."""
+
+    def behind(self, asked_for: int) -> int | None:
+        """None if nothing waits in front of this node; else after how many ns to ask again.
+
+        Silence means something only while nothing waits (R3). `asked_for`: for how many ns the
+        answer has been waited for.
+        """
 
     def status(self, state: str, what: str = "") -> None:
         """Say how the node is: starting, connecting, running, waiting, failed, stopped (R65)."""
@@ -238,6 +258,49 @@ class Node(Generic[C]):
     def resume(self, key: str, state: Any) -> None:
         """A state was restored after a restart or deploy: set its timers again."""
 
+    def clock_set(self, jump: int) -> None:
+        """The wall clock was set by `jump` ns: what came by arrival is stamped by so much later."""
+
+
+class Known(NamedTuple):
+    """A message that came before: checksum, number, arrival time (ns)."""
+
+    mark: int
+    number: int
+    time: int
+
+
+class Recogniser(Protocol):
+    """Tells the messages of one source that came before."""
+
+    def find(self, packet: int, mark: int, *, is_marked: bool) -> Known | None:
+        """The first copy of a message with this packet id, checksum and DUP flag."""
+
+    def is_done(self, number: int) -> bool:
+        """Whether it is committed: it only has to be acknowledged once more."""
+
+    def is_former(self, number: int) -> bool:
+        """Whether a former run let it in and did not finish it."""
+
+    def session_lost(self) -> None:
+        """The far side has forgotten us: what was not acknowledged will not come again."""
+
+
+class Read:
+    """What one read brought, of a source whose far side may send a message again.
+
+    `arrivals` are those of new messages, in the order in which they are emitted (what failed last):
+    (packet id, checksum, arrival time). `again` are numbers of messages that a former run of the
+    engine did not finish, by their place among those emitted. `redelivered` is how many came again.
+    """
+
+    __slots__ = ("again", "arrivals", "redelivered")
+
+    def __init__(self) -> None:
+        self.arrivals: list[Any] = []
+        self.again: dict[int, int] = {}
+        self.redelivered = 0
+
 
 class Source(Node[C]):
     """Lets messages in: calls `self.emit` from its callbacks or tasks once it is open."""
@@ -253,13 +316,15 @@ class Source(Node[C]):
         messages: list[Message],
         settled: Callable[[], None] | None = None,
         failed: Sequence[tuple[Message, Exception]] = (),
+        read: Read | None = None,
     ) -> None:
         """Hand over what one read gave; `settled` is called when every message is committed.
 
         `settled` calls of one source come in the order of the `emit` calls. `failed` are messages
-        that could not be understood: they take the error route.
+        that could not be understood: they take the error route. `read` tells messages apart that
+        may come again.
         """
-        self.context.receive(messages, settled, failed)
+        self.context.receive(messages, settled, failed, read)
 
     def feed(self, topic: str, payload: bytes, meta: dict[str, Any]) -> bool:
         """A flow test published this: take it in if it is this source's (R14)."""

@@ -13,8 +13,10 @@ from typing import Any
 
 from flowengine.clock import Clock, ToldClock
 from flowengine.config import validate_config
+from flowengine.engine.arrivals import Arrivals
 from flowengine.engine.context import NodeContext
-from flowengine.engine.delivery import DELIVERED, FATES, Intake, settle_all
+from flowengine.engine.delivery import Intake, settle_all
+from flowengine.engine.fates import DELIVERED, FATES
 from flowengine.engine.loops import set_work
 from flowengine.engine.outlet import ERROR, Outlet
 from flowengine.engine.quarantine import error_fact
@@ -24,7 +26,7 @@ from flowengine.errors import Finding, FindingsError, Where
 from flowengine.fields import Secret
 from flowengine.message import NO_RECEIPT, Message
 from flowengine.moments import parse_duration
-from flowengine.node import MARK, NodeType, Sink, Source
+from flowengine.node import MARK, NodeType, Read, Recogniser, Sink, Source
 from flowengine.registry import REGISTRY
 
 __all__ = ["NodeBench", "ToldClock"]
@@ -142,12 +144,17 @@ class NodeBench:
         messages: list[Message],
         settled: Callable[[], None] | None,
         failed: Sequence[tuple[Message, Exception]],
+        read: Read | None = None,
     ) -> None:
         """Messages of a source."""
         self.intake.let_in([*messages, *(message for message, _ in failed)], settled)
         for message, error in failed:
             step.fail(message, error)
         step.first.put(messages)
+
+    def arrivals(self, _node: str) -> Recogniser:
+        """Nothing comes again here."""
+        return Arrivals(self.intake.ledger)
 
     def run_region(self) -> None:
         """Run what waits."""
@@ -156,6 +163,10 @@ class NodeBench:
     def set_status(self, node: str, state: str, what: str) -> None:
         """The node told its state."""
         self.statuses.append((state, what))
+
+    def behind(self, _node: str, _asked_for: int) -> int | None:
+        """Nothing waits in front of a node on the bench."""
+        return None
 
     def _failed(self, step: Step, message: Message, error: Exception) -> None:
         handled = message.with_meta(error=error_fact(step.id, self.type.name, error))

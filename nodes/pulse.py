@@ -49,7 +49,14 @@ class Pulse(Source[C]):
             self._timer = self.clock.call_at(when, self.fire)
 
     def let_in(self, messages: list[Message]) -> None:
-        """Hand over messages, with the key that the config gives them; one it cannot give is ""."""
+        """Hand over messages, with the key that the config gives them; one it cannot give is "".
+
+        Their time is that of now, by the wall clock; if it is not set, they are marked.
+        """
+        trust = self.clock.trust
+        trust.look()
+        if not trust.is_synced:
+            trust.mark(messages)
         if self._key is not None:
             for message in messages:
                 message.key = self._key_of(message)

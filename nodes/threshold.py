@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from flowengine import KeyedConfig, Message, Node, NodeState, finite_number, node
 from flowengine.fields import Duration, PathField
+from flowengine.nodes.jumps import Jumps
 from flowengine.nodes.keyed import Steady, bare, key_of
 
 Sorted = dict[str, Message]
@@ -60,6 +61,7 @@ class Threshold(Node[ThresholdConfig]):
         self._path = config.field.text
         self._key_of = key_of(config, self.context)
         self._steady = Steady(self.context)
+        self._jumps = Jumps(self.context)
         self._hold = config.hold
         self._is_above = config.above is not None
         self._limit = config.above if config.above is not None else config.below or 0.0
@@ -89,6 +91,9 @@ class Threshold(Node[ThresholdConfig]):
                 self.context.wake_at(state.key, self._steady.monotonic(now + self._hold))
                 self._wait(message, message.time, state)
                 return None
+            if self._jumps.pending:
+                expected = state.since + now - state.arrived
+                state.since += self._jumps.of(state.key, message.time, expected)
             if message.time < state.since + self._hold and now < state.arrived + self._hold:
                 self._end_hold(state)
                 self._wait(message, state.since, state)
@@ -126,6 +131,10 @@ class Threshold(Node[ThresholdConfig]):
         if state.pending is not None:
             state.arrived = min(state.arrived, self._steady.now())
             self.context.wake_at(key, self._steady.monotonic(state.arrived + self._hold))
+
+    def clock_set(self, jump: int) -> None:
+        """A hold of readings stamped by arrival goes on: a clock that is set makes it no longer."""
+        self._jumps.note(jump)
 
     def _said(self, message: Message, value: float, *, active: bool) -> Message:
         return message.with_meta(active=active, limit=self._limit, value=value)

@@ -17,7 +17,8 @@ import msgspec
 from flowengine.cases.match import TOP, compare_messages
 from flowengine.cases.model import Case, CaseInput
 from flowengine.clock import SECOND, ToldClock
-from flowengine.engine.delivery import DELIVERED, Intake, settle_all
+from flowengine.engine.delivery import Intake, settle_all
+from flowengine.engine.fates import DELIVERED
 from flowengine.engine.feeder import SourcePort
 from flowengine.engine.flowrun import RunningFlow
 from flowengine.engine.outlet import ERROR

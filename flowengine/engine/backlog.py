@@ -9,18 +9,24 @@ policy of the spool only: done, dropped by age, dropped when full. Each drop is 
 """
 
 import asyncio
+import contextlib
 import heapq
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Literal
 
 from flowengine.clock import SECOND, Clock, Timer
-from flowengine.engine.delivery import DROPPED, SPOOLED, settle_all
+from flowengine.engine.delivery import JoinedReceipt, Origins, SourceReceipt, settle_all
+from flowengine.engine.fates import DELIVERED, DROPPED, KIND, SPOOLED, fate_at
+from flowengine.engine.flowledger import FlowLedger
+from flowengine.engine.gate import Gate
+from flowengine.engine.origins import decode_message, encode_record, split_record
 from flowengine.engine.segment import FRAME_BYTES
-from flowengine.engine.spool import Spool, SpoolBroken, SpoolFull
+from flowengine.engine.spool import Dropped, Spool, SpoolBroken, SpoolFull
 from flowengine.errors import NodeError
-from flowengine.message import NO_RECEIPT, Message, Receipt, packer, unpacker
+from flowengine.message import Message
 from flowengine.node import SpoolConfig
 
 DISK_RETRY = SECOND
@@ -30,35 +36,39 @@ would be sent again after a crash (P2)."""
 _EXPIRE_EVERY = 60 * SECOND
 _READ_BYTES = 8_000_000
 _FLUSH_ROWS = 1000
-_encoder = packer()
-_decoder = unpacker(Message)
+_SCAN_ROWS = 2000
+UNSTORABLE = fate_at(DROPPED, "unstorable")
+DROPPED_FULL = fate_at(DROPPED, "spool-full")
+DROPPED_OLD = fate_at(DROPPED, "spool-age")
 _Row = Literal["open", "back", "done"]
 
 
-class RowReceipt(Receipt):
-    """The receipt of a message that was read: its record is kept until this is settled."""
+class RowReceipt(JoinedReceipt):
+    """The receipt of a message that was read: its record is kept until it is safe elsewhere."""
 
-    __slots__ = ("backlog", "parts", "row")
+    __slots__ = ("backlog", "row", "sources")
 
-    def __init__(self, backlog: "Backlog", row: int) -> None:
+    def __init__(self, backlog: "Backlog", row: int, sources: Origins) -> None:
+        super().__init__([])
         self.backlog = backlog
         self.row = row
-        self.parts = 1
+        self.sources = sources
 
-    def take(self, parts: int = 1) -> None:
-        """Expect `parts` more settlements."""
-        self.parts += parts
+    def all_secured(self) -> None:
+        """Every part is settled or safe elsewhere on disk."""
+        self.backlog.row_done(self.row)
 
-    def settle(self, _fate: int) -> None:
-        """One part has met its fate; the source heard long ago that it is spooled."""
-        self.parts -= 1
-        if not self.parts:
-            self.backlog.row_done(self.row)
+    def all_settled(self) -> None:
+        """Every part has met its fate; the source heard long ago that it is spooled."""
+        self.backlog.row_settled(self.sources, self.fate)
 
-    def secure(self) -> Receipt:
-        """One part is safe elsewhere on disk."""
-        self.settle(SPOOLED)
-        return NO_RECEIPT
+    def origins(self) -> Origins:
+        """The source messages that the record answers for."""
+        return self.sources
+
+    def identity(self) -> Origins:
+        """The record, which is read again after a crash."""
+        return {self.backlog.name: [self.row]}
 
 
 class Backlog:
@@ -74,8 +84,14 @@ class Backlog:
         status: Callable[[str, str], None],
         log: Callable[..., None],
         refuse: Callable[[Message, Exception], None] | None = None,
+        name: str = "",
+        ledger: FlowLedger | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        """`gate` holds back the cursor where what is read changes states behind this spool."""
         self.spool = spool
+        self.name = f"\0{name}"
+        """What its records are called among the origins of what changes a state."""
         self.stored = 0
         self.dropped = 0
         self._settings = settings
@@ -83,7 +99,9 @@ class Backlog:
         self._disk = disk
         self._status = status
         self._log = log
-        self._refuse = refuse or (lambda message, _error: message.receipt.settle(DROPPED))
+        self._refuse = refuse or (
+            lambda message, _error: message.receipt.settle(fate_at(DROPPED, "unstorable"))
+        )
         self._unsynced: deque[tuple[int, list[Message]]] = deque()
         self._rows: dict[int, _Row] = {}  # read, and not below the cursor yet
         self._order: list[int] = []  # the same as a heap
@@ -95,8 +113,22 @@ class Backlog:
         self._timer: Timer | None = None
         self._flushing: asyncio.Future[None] | None = None
         self._is_closed = False
-        for line in spool.report:
-            log("warning", line)
+        self._ledger = ledger or FlowLedger()
+        self._book, is_new = self._ledger.book(name)
+        self.is_scanned = not is_new
+        """Whether what it holds from a former run is booked in."""
+        self._gate = gate or Gate()
+        self._upto = spool.cursor  # all below are done; the cursor may have to wait for a cut
+        self._pending: deque[tuple[int, int]] = deque()  # (cut, rows below) to commit once written
+        self._told = 0
+        self._tell()
+
+    def _tell(self) -> None:
+        """Log what the spool has met since: damage, an fsync that failed, what it wrote anew."""
+        report = self.spool.report
+        while self._told < len(report):
+            self._told += 1
+            self._log("warning", report[self._told - 1])
 
     @property
     def depth(self) -> int:
@@ -139,7 +171,7 @@ class Backlog:
                     continue
                 if self._settings.when_full == "drop-newest":
                     self.dropped += len(good) - at
-                    settle_all(good[at:], DROPPED)
+                    settle_all(good[at:], DROPPED_FULL)
                     return []
                 self._status("waiting", f"the store on disk is full: {err.what}")
                 return good[at:]
@@ -147,6 +179,8 @@ class Backlog:
                 self._status("failed", f"the store on disk cannot be written: {err}")
                 return good[at:]
             self._unsynced.append((upto, good[at : at + size]))
+            for message in good[at : at + size]:
+                self._book_in(message.receipt.origins())  # from now on it may be read
             at += size
         return []
 
@@ -155,7 +189,7 @@ class Backlog:
         records: list[bytes] = []
         for message in messages:
             try:
-                record = _encoder.encode(message)
+                record = encode_record(message)
             except (TypeError, ValueError, OverflowError) as err:
                 self._refuse(message, NodeError(f"it cannot be stored: {err}", slug="unstorable"))
                 continue
@@ -173,20 +207,26 @@ class Backlog:
             try:
                 return self.spool.append(records)
             except SpoolFull:
+                if self._give_up_pending():
+                    continue
                 if self._settings.when_full != "drop-oldest":
                     raise
-                if not self._drop(lambda: self.spool.drop_oldest(len(records)).records):
+                if not self._drop(DROPPED_FULL, partial(self.spool.drop_oldest, len(records))):
                     raise
 
-    def _drop(self, drop: Callable[[], int]) -> int:
+    def _drop(self, fate: int, drop: Callable[[Callable[[int, bytes], None]], Dropped]) -> int:
         """Drop records from the oldest on, count those that are in nobody's hands; how many."""
-        before = self.spool.cursor
-        gone = drop()
-        after = self.spool.cursor
-        in_hands = sum(1 for n, how in self._rows.items() if before <= n < after and how != "back")
-        self.dropped += max(0, gone - in_hands)
+
+        def gone(row: int, record: bytes) -> None:
+            if self._rows.get(row, "back") == "back":
+                self.dropped += 1
+                with contextlib.suppress(ValueError):
+                    self.row_settled(split_record(record)[0], fate)
+
+        number = drop(gone).records
+        self._upto = max(self._upto, self.spool.cursor)
         self._advance()
-        return gone
+        return number
 
     async def synced(self) -> None:
         """Wait until all that was written is on disk, and settle it."""
@@ -199,6 +239,7 @@ class Backlog:
                     self._status("failed", f"the store on disk cannot be written: {err}")
                     await self._clock.sleep(DISK_RETRY)
             self._settle_synced()
+            self._tell()
 
     def _settle_synced(self) -> None:
         while self._unsynced and self._unsynced[0][0] <= self.spool.synced:
@@ -206,13 +247,68 @@ class Backlog:
             self.stored += len(messages)
             settle_all(messages, SPOOLED)
 
+    def _book_in(self, origins: Origins) -> None:
+        for source, numbers in origins.items():
+            self._book.add(source, numbers)
+
+    def without_known(self, messages: list[Message]) -> list[Message]:
+        """What is not here since a former run; the others count as spooled already.
+
+        Only where nothing else became of a message: of parts nobody could tell which is here.
+        """
+        new: list[Message] = []
+        for message in messages:
+            receipt = message.receipt
+            if isinstance(receipt, SourceReceipt) and self._has_again(receipt):
+                receipt.settle(SPOOLED)
+            else:
+                new.append(message)
+        return new
+
+    def _has_again(self, receipt: SourceReceipt) -> bool:
+        group = receipt.group
+        is_whole = bool(group.again) and receipt.parts == 1
+        return is_whole and self._book.holds(group.intake.ledger.name, receipt.seq)
+
+    async def scan(self) -> None:
+        """Book in what the spool holds from a former run: to be called once, before all else.
+
+        Reads every record that waits, some thousands between two turns of the loop.
+        """
+        while self._scan_some():  # noqa: ASYNC110  # it works, and waits for nothing
+            await asyncio.sleep(0)  # it works in between, and waits for nothing
+        self._scanned()
+
+    def scan_now(self) -> None:
+        """The same at once."""
+        while self._scan_some():
+            pass
+        self._scanned()
+
+    def _scan_some(self) -> bool:
+        if self.is_scanned:
+            return False
+        rows = self.spool.read(_SCAN_ROWS, _READ_BYTES)
+        for _, record in rows:
+            with contextlib.suppress(ValueError):
+                origins, _ = split_record(record)
+                self._book_in(origins)
+                self._ledger.found_spooled(origins)
+        return bool(rows)
+
+    def _scanned(self) -> None:
+        self.spool.rewind()
+        self.is_scanned = True
+
     # -- out
 
     def read(self, limit: int) -> list[Message]:
         """The oldest messages that are in nobody's hands; each holds its record until settled."""
+        self.expire()
         messages: list[Message] = []
         while not messages:
             rows = self.spool.read(limit, _READ_BYTES)
+            self._tell()
             if not rows:
                 break
             for row, encoded in rows:
@@ -223,14 +319,15 @@ class Backlog:
                 self._rows[row] = "open"
                 self._high = max(self._high, row + 1)
                 self._open += 1
-                receipt = RowReceipt(self, row)
+                sources: Origins = {}
                 try:
-                    message = _decoder.decode(encoded)
+                    sources, inner = split_record(encoded)
+                    message = decode_message(inner)
                 except ValueError as err:
-                    broken = Message(encoded, receipt=receipt)
+                    broken = Message(encoded, receipt=RowReceipt(self, row, sources))
                     self._refuse(broken, NodeError(f"it cannot be read: {err}", slug="unreadable"))
                     continue
-                message.receipt = receipt
+                message.receipt = RowReceipt(self, row, sources)
                 messages.append(message)
         if self._open:
             self._all_settled.clear()
@@ -241,13 +338,23 @@ class Backlog:
         for message in messages:
             receipt = message.receipt
             if isinstance(receipt, RowReceipt) and self._rows.get(receipt.row) == "open":
+                receipt.pass_barrier()
                 self._rows[receipt.row] = "back"
                 self._open -= 1
         self.spool.rewind()
         self._note_settled()
 
+    def row_settled(self, sources: Origins, fate: int) -> None:
+        """Every part of a record has met its fate."""
+        if fate & KIND == SPOOLED:
+            fate = DELIVERED  # unless another spool has it: the ledger looks
+        for source, numbers in sources.items():
+            for number in numbers:
+                self._book.remove(source, number)
+                self._ledger.moved(source, number, fate)
+
     def row_done(self, row: int) -> None:
-        """A message that was read is settled."""
+        """A message that was read is settled, or safe elsewhere."""
         if self._rows.get(row) == "open":
             self._rows[row] = "done"
             self._open -= 1
@@ -260,15 +367,54 @@ class Backlog:
             self._note_settled()
 
     def _advance(self) -> None:
-        """Commit up to the first record that is not done."""
-        rows, order, cursor = self._rows, self._order, self.spool.cursor
+        """Commit up to the first record that is not done, or let the next cut do it."""
+        rows, order, cursor = self._rows, self._order, self._upto
         while order and (
             rows[order[0]] == "done" or (order[0] < cursor and rows[order[0]] == "back")
         ):
             del rows[heapq.heappop(order)]
         upto = order[0] if order else self._high
-        if upto > cursor:
+        if upto <= cursor:
+            return
+        self._upto = upto
+        if self._gate.is_open:
             self.spool.commit(upto)
+        elif self._pending and self._pending[-1][0] == self._gate.taken:
+            self._pending[-1] = (self._gate.taken, upto)
+        else:
+            self._pending.append((self._gate.taken, upto))
+
+    # -- cuts
+
+    def _give_up_pending(self) -> bool:
+        """Without room, do not wait for a cut that may itself wait for room; whether it helped.
+
+        A crash before the next cut may then forget what these records changed in a state.
+        """
+        if not self._pending:
+            return False
+        _, upto = self._pending[-1]
+        self._pending.clear()
+        if upto <= self.spool.cursor:
+            return False
+        self.spool.commit(upto)
+        return True
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cursor waits for a cut."""
+        return bool(self._pending)
+
+    def covered(self) -> None:
+        """A cut is on disk: what was done before it will not be needed again."""
+        while self._pending and self._gate.covers(self._pending[0][0]):
+            _, upto = self._pending.popleft()
+            if upto > self.spool.cursor:
+                self.spool.commit(upto)
+
+    def is_done(self, row: int) -> bool:
+        """Whether a record will not be read again once the newest cut is on disk."""
+        return row < self._upto
 
     def _note_settled(self) -> None:
         if not self._open:
@@ -298,14 +444,24 @@ class Backlog:
             await self._in_thread(self.spool.flush_cursor)
         except (SpoolBroken, OSError) as err:
             self._log("warning", f"the store on disk cannot be written: {err}")
+        self._tell()
 
     def expire(self) -> None:
-        """Drop what is older than the spool's age: once a minute, and not while it is drained."""
+        """Drop what is older than the spool's age once it is, and not while it is drained.
+
+        Looked at when the oldest is due, at most once a second, and at least once a minute: the
+        wall clock may jump.
+        """
         now = self._clock.monotonic()
         if now < self._expire_at or self._open:
             return
         self._expire_at = now + _EXPIRE_EVERY
-        gone = self._drop(lambda: self.spool.expire().records)
+        try:
+            gone = self._drop(DROPPED_OLD, self.spool.expire)
+            due = self.spool.expires_in() or _EXPIRE_EVERY
+        except SpoolBroken:
+            return  # a disk that cannot be read: who reads for a sink says so
+        self._expire_at = now + max(SECOND, min(_EXPIRE_EVERY, due))
         if gone:
             self._log("warning", "records past their age were dropped", number=gone)
 
@@ -322,7 +478,12 @@ class Backlog:
         except Exception as err:  # noqa: BLE001  # said; it must not hide how its user ended
             self._log("error", f"the store on disk cannot be closed: {err}")
         self._settle_synced()
-        return [message for _, messages in self._unsynced for message in messages]
+        left = [message for _, messages in self._unsynced for message in messages]
+        for message in left:
+            for source, numbers in message.receipt.origins().items():
+                for number in numbers:
+                    self._book.remove(source, number)
+        return left
 
     async def _in_thread(self, call: Callable[[], Any]) -> None:
         if self._disk is None:

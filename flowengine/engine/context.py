@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from flowengine.clock import SECOND, Clock, Timer
 from flowengine.engine.step import Step
-from flowengine.message import Message
+from flowengine.message import NO_RECEIPT, Message
+from flowengine.node import Read, Recogniser
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -38,14 +39,21 @@ class Host(Protocol):
         messages: list[Message],
         settled: Callable[[], None] | None,
         failed: Sequence[tuple[Message, Exception]],
+        read: Read | None,
     ) -> None:
         """Messages of a source."""
+
+    def arrivals(self, node: str) -> Recogniser:
+        """What of a source's messages may come again."""
 
     def run_region(self) -> None:
         """Run what waits in the steps' inboxes."""
 
     def set_status(self, node: str, state: str, what: str) -> None:
         """A node's state has changed."""
+
+    def behind(self, node: str, asked_for: int) -> int | None:
+        """None if nothing waits in front of a node; else after how many ns to ask again."""
 
 
 class NodeContext:
@@ -64,6 +72,8 @@ class NodeContext:
         self.eco = host.eco
         self.insecure_bind = host.insecure_bind
         self.step: Step | None = None
+        self.came_at = -(1 << 62)
+        """Monotonic time of a source's last read."""
         self._timers: dict[str, Timer] = {}
         self._is_closed = False
 
@@ -90,9 +100,15 @@ class NodeContext:
         messages: list[Message],
         settled: Callable[[], None] | None,
         failed: Sequence[tuple[Message, Exception]] = (),
+        read: Read | None = None,
     ) -> None:
         """Take in messages of a source."""
-        self._host.take_in(self._own_step(), messages, settled, failed)
+        self.came_at = self.clock.monotonic()
+        self._host.take_in(self._own_step(), messages, settled, failed, read)
+
+    def arrivals(self) -> Recogniser:
+        """What of this source's messages may come again."""
+        return self._host.arrivals(self.node)
 
     def fail(self, message: Message, error: Exception) -> None:
         """Send a message by the error route."""
@@ -141,6 +157,10 @@ class NodeContext:
 
         self._timers[key] = self.clock.call_at(when, wake)
 
+    def behind(self, asked_for: int) -> int | None:
+        """None if nothing waits in front of this node; else after how many ns to ask again."""
+        return self._host.behind(self.node, asked_for)
+
     def _woken(self, key: str) -> None:
         step = self._own_step()
         state = None
@@ -159,6 +179,9 @@ class NodeContext:
             self._host.run_region()
             return
         for name, messages in outs.items():
+            for message in messages:
+                if message.receipt is NO_RECEIPT:  # it left the state all the same
+                    step.track(message, name)
             step.outlets[name].put(messages)
         self._host.run_region()
 

@@ -9,14 +9,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from flowengine.engine.delivery import Intake
+from flowengine.engine.flowaccounts import FlowAccounts
 from flowengine.engine.outlet import Target
 from flowengine.engine.region import Region
 from flowengine.engine.step import Step
 from flowengine.engine.wire import Wire
 from flowengine.message import Message
-from flowengine.node import Source
+from flowengine.node import Read, Source
 
 LOG = logging.getLogger("flowengine.engine")
 CHUNK = 256
@@ -84,6 +86,7 @@ class Feeder:
             messages = self.take()
             if not messages:
                 break
+            self.region.clock.trust.mend(messages)
             self.hand(messages)
             self.region.run()
             if time.perf_counter_ns() - started > BUDGET_NS:
@@ -98,32 +101,47 @@ class Feeder:
 class SourcePort(Feeder):
     """Where a source's messages enter the flow, with their receipts."""
 
-    def __init__(self, region: Region, step: Step, intake: Intake, id_prefix: str) -> None:
+    def __init__(
+        self,
+        region: Region,
+        step: Step,
+        intake: Intake,
+        id_prefix: str,
+        accounts: FlowAccounts,
+    ) -> None:
         super().__init__(region)
         self.step = step
         self.intake = intake
         self._prefix = id_prefix
-        self._number = 0
+        self._accounts = accounts
         self._waiting: deque[list[Message]] = deque()
         self.depth = 0
         self.is_stopped = False
         self.is_ahead = False
+        self.is_held = False
 
     def receive(
         self,
         messages: list[Message],
         settled: Callable[[], None] | None,
         failed: Sequence[tuple[Message, Exception]] = (),
+        read: Read | None = None,
     ) -> None:
-        """Take in what one read gave; what could not be understood takes the error route."""
-        prefix, number = self._prefix, self._number
+        """Take in what one read gave; what could not be understood takes the error route.
+
+        `read` is what came of which the source can tell one message from another.
+        """
         all_of_them = messages if not failed else [*messages, *(m for m, _ in failed)]
+        intake, now = self.intake, self._accounts.clock.now()
+        again = read.again if read is not None else None
+        if read is not None:
+            self._note(read, now)
+        intake.let_in(all_of_them, settled, now, again)
+        prefix = self._prefix
         for message in all_of_them:
             if not message.id:
-                number += 1
-                message.id = f"{prefix}{number}"
-        self._number = number
-        self.intake.let_in(all_of_them, settled)
+                receipt: Any = message.receipt
+                message.id = f"{prefix}{receipt.seq}"
         if failed:
             for message, error in failed:
                 self.step.fail(message, error)
@@ -137,6 +155,14 @@ class SourcePort(Feeder):
         self.intake.window = self.step.node.window
         self.intake.press()
         self._keep_bounds()
+
+    def _note(self, read: Read, now: int) -> None:
+        """Keep by what new messages are recognised, should they come again."""
+        account = self.intake.ledger
+        if read.redelivered:
+            account.count_redelivered(read.redelivered, now)
+        if read.arrivals:
+            self._accounts.note(account.name, read.arrivals, account.newest + 1)
 
     def rest(self) -> None:
         """What was handed on may have to hurry, so that the source can go on."""
@@ -196,9 +222,18 @@ class SourcePort(Feeder):
 
     def start_intake(self) -> None:
         """Let the source read again."""
-        if self.is_stopped and not self.is_ahead and isinstance(self.step.node, Source):
+        is_barred = self.is_ahead or self.is_held
+        if self.is_stopped and not is_barred and isinstance(self.step.node, Source):
             self.is_stopped = False
             self._tell(self.step.node.resume_reading)
+
+    def hold(self, is_held: bool) -> None:
+        """Stop the source, or let it go, for want of memory; what it gave goes on meanwhile."""
+        was_held, self.is_held = self.is_held, is_held
+        if is_held:
+            self.stop_intake()
+        elif was_held:
+            self.go_on()
 
     def _tell(self, call: Callable[[], None]) -> None:
         """Call the source; its bug must not end what filled the wire, or emptied it."""

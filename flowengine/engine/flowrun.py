@@ -10,15 +10,25 @@ with what waits in it, and their state.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from flowengine.clock import SECOND
+from flowengine.engine.accounts import (
+    read_applied,
+    read_entering,
+    read_held,
+    read_held_elsewhere,
+    read_minute,
+    read_sources,
+)
+from flowengine.engine.backlog import Backlog
 from flowengine.engine.context import NodeContext
-from flowengine.engine.delivery import SPOOLED
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
+from flowengine.engine.heldstore import FormerReceipts
 from flowengine.engine.leaving import Leaving
+from flowengine.engine.origins import decode_message, split_record
 from flowengine.engine.outlet import ERROR, Outlet
 from flowengine.engine.plan import Change, Plan, PlannedNode, compare
 from flowengine.engine.quarantine import error_fact, error_text
@@ -37,7 +47,7 @@ from flowengine.engine.step import Step, entries_for
 from flowengine.engine.wiring import Wiring, inbox_bounds
 from flowengine.errors import NodeError
 from flowengine.message import Message, copy_tree
-from flowengine.node import Connection
+from flowengine.node import Connection, Read, Recogniser
 
 LOG = logging.getLogger("flowengine.flow")
 FIRST_RETRY = SECOND
@@ -67,6 +77,11 @@ class RunningFlow(Wiring):
         self._changing = asyncio.Lock()
         self._gone: dict[str, Step] = {}
         self.leaving = Leaving()
+        self._former = FormerReceipts(self.ledger)
+        self._is_explained = False
+        self.accounts.look_up = lambda name, minute: around.store.look(
+            lambda db: read_minute(db, plan.flow, name, minute)
+        )
 
     # -- what contexts ask for
 
@@ -83,11 +98,16 @@ class RunningFlow(Wiring):
         messages: list[Message],
         settled: Callable[[], None] | None,
         failed: Sequence[tuple[Message, Exception]],
+        read: Read | None = None,
     ) -> None:
         """Messages of a source enter by its port."""
         running = self.nodes.get(step.id)  # None: it is gone, and what it still reads comes again
         if running is not None and isinstance(running.feeder, SourcePort):
-            running.feeder.receive(messages, settled, failed)
+            running.feeder.receive(messages, settled, failed, read)
+
+    def arrivals(self, node: str) -> Recogniser:
+        """What of a source's messages may come again."""
+        return self.accounts.arrivals_of(node)
 
     def run_region(self) -> None:
         """Run what waits in the inboxes."""
@@ -194,7 +214,7 @@ class RunningFlow(Wiring):
         step.region = self.region
         outputs = kind.outputs_of(planned.config)
         for output in (*outputs, ERROR):
-            step.outlets[output] = Outlet(output)
+            step.outlets[output] = Outlet(output, planned.id)
         step.first = step.outlets[outputs[0]] if outputs else Outlet("")
         step.leaving = self.leaving
         step.entries = entries_for(kind, node)
@@ -226,11 +246,13 @@ class RunningFlow(Wiring):
             if name not in change.connections_kept
         ]
         old_connections = dict(self.connections)
+        is_first = self.plan is None
+        if is_first:
+            self._restore_accounts()
         for link in links_of(old_connections.values()):
             link.hold()
         await self._retire(gone)
-        # From here to `_restore` nothing is awaited: messages meet the old flow, or the new one.
-        is_first = self.plan is None
+        # From here to `_set_gate` nothing is awaited: messages meet the old flow, or the new one.
         old_nodes = dict(self.nodes)
         self.nodes = {
             name: built[f"node:{name}"] if f"node:{name}" in built else old_nodes[name]
@@ -245,14 +267,14 @@ class RunningFlow(Wiring):
         for name in change.started:
             self._come_back(self.nodes[name])
         self._link(plan)
-        self.plan = plan
         for running in stopped:
             self._leave(running)
-        for name, running in self.nodes.items():
-            if name not in change.kept:
-                self._restore(running)
+        self.plan = plan
+        self._restore_all([r for name, r in self.nodes.items() if name not in change.kept])
         if is_first:
-            self._let_out_again()
+            self._enter_again()
+            self.accounts.explain(self._held_since_before)
+        self._set_gate()
         within = [r for r in gone if r.planned.type.kind == "transform"]
         for running in within:
             running.context.cancel_timers()
@@ -316,11 +338,14 @@ class RunningFlow(Wiring):
     def saved(self, steps: list[Step]) -> None:
         """These are in a checkpoint: what removed nodes hold is safe there, should they return."""
         for step in steps:
-            if self._gone.get(step.id) is step:
+            if self._gone.get(step.id) is step and not step.has_news:
                 del self._gone[step.id]
-                if number := step.let_go(SPOOLED):
+                number = sum(map(len, step.held.values()))
+                step.held.clear()  # not settled: they are in that state, should the node return
+                if number:
                     facts = {"flow": self.id, "node": step.id, "number": number}
                     LOG.warning("messages that it held stay in its state", extra={"facts": facts})
+                self._set_gate()
 
     def _come_back(self, new: Running) -> None:
         """A node that was removed, and whose state is not saved yet, is here again."""
@@ -337,27 +362,116 @@ class RunningFlow(Wiring):
                 except sqlite3.Error as err:  # the type is saved with a state, so none is mistaken
                     LOG.warning("old states cannot be removed: %s", err)
 
-    def _let_out_again(self) -> None:
-        """What had left a state when the engine ended, and was not committed, leaves again."""
+    def _restore_accounts(self) -> None:
+        """Take up the ledger of a former run."""
+        store = self.around.store
         try:
-            rows = self.around.store.load_leaving(self.id)
+            saved = store.look(lambda db: read_sources(db, self.id))
+        except (sqlite3.Error, ValueError) as err:
+            LOG.error("the ledger cannot be read: %s", err)  # noqa: TRY400
+            saved = {}
+        self.accounts.restore(saved)
+
+    def _enter_again(self) -> None:
+        """What was on its way into a state that does not have it yet enters it now."""
+        try:
+            rows = self.around.store.look(lambda db: read_entering(db, self.id))
         except sqlite3.Error as err:
             LOG.error("what was on its way cannot be read: %s", err)  # noqa: TRY400
             return
-        for row, message in self.leaving.restore(rows):
-            running = self.nodes.get(row.node)
+        for node, record in rows:
+            running = self.nodes.get(node)
             step = running.step if running is not None else None
-            outlet = step.outlets.get(row.output) if step is not None else None
-            if message is None:
-                LOG.error("a message on its way from %s cannot be read", row.node)
-            elif outlet is not None and row.output != ERROR:
-                outlet.put([message])
+            try:
+                origins, encoded = split_record(record)
+                message = decode_message(encoded)
+            except ValueError as err:
+                LOG.error("a message on its way to %s cannot be read: %s", node, err)  # noqa: TRY400
+                continue
+            message.receipt = self.leaving.give(self._former.receipts(origins))
+            if step is None:
+                cause = NodeError("it was on its way here when the engine ended")
+                self.around.quarantine.put(self.id, node, message, cause)
+            elif running is not None and running.wire is not None:
+                running.wire.put([message])
             else:
-                cause = NodeError("it was on its way from here when the engine ended")
-                if step is not None:
-                    self.fail(step, message, cause)
-                else:
-                    self.around.quarantine.put(self.id, row.node, message, cause)
+                step.put([message])
+
+    def _held_since_before(self, source: str) -> list[int]:
+        """Messages of a source that states hold since a former run, of nodes now gone too."""
+        try:
+            elsewhere = self.around.store.look(
+                lambda db: read_held_elsewhere(db, self.id, set(self.nodes))
+            )
+        except (sqlite3.Error, ValueError):
+            elsewhere = []
+        gone = [
+            n for part in elsewhere for origins in part.origins for n in origins.get(source, ())
+        ]
+        return [*self._former.open(source), *gone]
+
+    def _set_gate(self) -> None:
+        """Whether acknowledgements have a state to wait for."""
+        steps = [step for step in self.steps() if step.entries is not None]
+        was_open, self.gate.is_open = self.gate.is_open, not steps
+        if self.gate.is_open and not was_open:
+            for intake in self.intakes.values():
+                intake.acknowledge()
+            for backlog in self.backlogs():
+                backlog.covered()
+
+    def backlogs(self) -> list[Backlog]:
+        """The spools that are open."""
+        sinks = [r.runner.backlog for r in self.nodes.values() if r.runner is not None]
+        return [b for b in sinks if b is not None] + [w.backlog for w in self._spilling()]
+
+    def has_news(self) -> bool:
+        """Whether a cut has something to write or to acknowledge."""
+        return (
+            any(intake.waits for intake in self.intakes.values())
+            or self.accounts.has_news
+            or any(step.has_news for step in self.steps())
+            or any(backlog.waits for backlog in self.backlogs())
+        )
+
+    def gauges(self) -> list[tuple[str, str, int]]:
+        """(name, item, number): what waits on disk now, and up to where each spool was filled."""
+        found: list[tuple[str, str, int]] = []
+        for name, running in self.nodes.items():
+            backlog = running.runner.backlog if running.runner is not None else None
+            if backlog is not None:
+                found.append((name, "spooled", backlog.depth))
+                found.append((name, "oldest", backlog.spool.oldest_ns or 0))
+        found += [(b.name.lstrip("\0"), "filled", b.spool.synced) for b in self.backlogs()]
+        return found
+
+    def explain_spooled(self) -> None:
+        """Once every spool was read: what none of them has was written, or is missing."""
+        if self._is_explained:
+            return
+        runners = [r.runner for r in self.nodes.values() if r.planned.type.kind == "sink"]
+        backlogs = self.backlogs()
+        opening = any(r is None or not r.has_opened for r in runners)
+        if opening or not all(backlog.is_scanned for backlog in backlogs):
+            return
+        self._is_explained = True
+        filled = self.around.store.look(
+            lambda db: dict(
+                db.execute(
+                    "select name, n from ledger"
+                    " where flow = ? and kind = 'gauge' and item = 'filled'",
+                    (self.id,),
+                ).fetchall()
+            )
+        )
+        there = {b.name.lstrip("\0"): b for b in backlogs}
+        lost: int | None = sum(sum(map(len, b.spool.lost)) for b in backlogs)
+        for name, upto in filled.items():
+            if name not in there:
+                lost = None  # its node is gone from the flow: what it holds waits there
+                break
+            lost += max(0, upto - there[name].spool.synced)
+        self.accounts.explain_spooled(lost)
 
     # -- starting and stopping
 
@@ -384,6 +498,10 @@ class RunningFlow(Wiring):
             for wait in late:
                 wait.cancel()
 
+    def _restore_all(self, fresh: Iterable[Running]) -> None:
+        for running in fresh:
+            self._restore(running)
+
     def _restore(self, running: Running) -> None:
         """Give a node its saved state, and let it set its timers again."""
         step = running.step
@@ -400,11 +518,21 @@ class RunningFlow(Wiring):
                 running.context.log("error", f"the saved states cannot be read: {err}")
                 rows = []
             step.entries.restore(rows, self.clock.monotonic(), lost)
+            self._restore_held(step)
         for key in step.entries.keys():  # noqa: SIM118  # entries are no map
             try:
                 step.node.resume(key, step.entries.get(key))
             except Exception as err:  # noqa: BLE001  # one state must not keep the flow from running
                 lost(key, error_text(err))
+
+    def _restore_held(self, step: Step) -> None:
+        """Let a step's states answer for the messages that they hold."""
+        store = self.around.store
+        try:
+            self._former.restore(step, store.look(lambda db: read_held(db, self.id, step.id)))
+            step.applied = store.look(lambda db: read_applied(db, self.id, step.id))
+        except (sqlite3.Error, ValueError) as err:
+            LOG.error("what the states of %s answer for cannot be read: %s", step.id, err)  # noqa: TRY400
 
     async def _open(self, running: Running) -> None:
         """Open one node or connection, again and again until it works."""
@@ -440,6 +568,8 @@ class RunningFlow(Wiring):
                 disk=self.around.disk,
                 status=running.context.status,
                 log=running.context.log,
+                accounts=self.accounts,
+                gate=self.gate if step.entries is not None else None,
             )
             try:
                 await running.runner.run()
@@ -452,11 +582,6 @@ class RunningFlow(Wiring):
         for running in self.nodes.values():
             if running.runner is not None:
                 running.runner.hurry()
-
-    def holds_receipts(self) -> bool:
-        """Whether a node holds receipts that a checkpoint would secure."""
-        is_held = any(r.step is not None and r.step.held for r in self.nodes.values())
-        return is_held or bool(self.leaving.open)
 
     async def ready(self) -> None:
         """Wait until every node is open and every connection has answered."""
@@ -517,6 +642,7 @@ class RunningFlow(Wiring):
         await close_all(self.connections.values())
         for wire in spilling:
             wire.close()
+        self.accounts.close()
 
     async def _write_out(self, sinks: list[Running]) -> None:
         """Let what is on its way reach the sinks, and these write it, as far as they can."""

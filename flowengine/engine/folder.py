@@ -1,5 +1,6 @@
 """The data folder: one engine in it at a time, closed to other users."""
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -7,6 +8,7 @@ import secrets
 import sqlite3
 from pathlib import Path
 
+from flowengine.engine import reserve
 from flowengine.engine.store import Store
 from flowengine.errors import StartError
 
@@ -35,11 +37,12 @@ class DataFolder:
                 f"the data folder {path} is in use by pid {pid}.",
                 "Stop that engine, or give another folder with --data DIR.",
             ) from err
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: who asks is not told the pid
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         file = path / "state.db"
         try:
-            self.store = Store(file)
+            self.store = _open_store(file)
             self.install_id = self.store.fact("install", lambda: secrets.token_hex(4))
         except sqlite3.Error as err:
             raise StartError(
@@ -47,11 +50,12 @@ class DataFolder:
             ) from err
         if self.store.moved_aside is not None:
             LOG.error(
-                "state.db was damaged: a new one was begun, without the states of nodes and "
-                "without the quarantine",
+                "state.db was damaged (states of nodes, quarantine); %s",
+                self.store.rescued or "a new one was begun: there is no room to read the old one",
                 extra={"facts": {"mend": f"The old one is {self.store.moved_aside}."}},
             )
         self.files = path / "files"
+        reserve.keep(path)
 
     def spool(self, flow: str, node: str) -> Path:
         """The folder of one sink's spool."""
@@ -60,4 +64,15 @@ class DataFolder:
     def close(self) -> None:
         """Let the folder go."""
         self.store.close()
+        reserve.keep(self.path)
         os.close(self._lock)
+
+
+def _open_store(file: Path) -> Store:
+    """The store; on a full disk, the room that is kept for this is given to it."""
+    try:
+        return Store(file)
+    except sqlite3.OperationalError:
+        if not reserve.give_up(file.parent):
+            raise
+        return Store(file)

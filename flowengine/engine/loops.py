@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from flowengine.engine.delivery import FILTERED
 from flowengine.engine.outlet import HELD_BACK
 from flowengine.engine.step import Step
 from flowengine.errors import NodeError
@@ -146,7 +145,7 @@ def _whole(step: Step) -> Callable[[list[Message]], None]:
                 else:
                     step.filtered += len(messages)
                 for message in messages:
-                    message.receipt.settle(FILTERED)
+                    message.receipt.settle(step.filtered_here)
             else:
                 step.outlets[name].put(messages)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowengine.clock import SECOND
-from flowengine.engine.delivery import FATES
+from flowengine.engine.fates import FATES
 from flowengine.engine.runtime import Engine
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ class Sample(NamedTuple):
 
 
 def samples(engine: Engine) -> Iterator[Sample]:
-    """Every number of every flow."""
+    """Every number of every flow, and of the process."""
+    if (memory := engine.memory) is not None:
+        paused = float(memory.is_paused)
+        yield Sample("memory_paused", "gauge", "1 while sources wait for memory.", {}, paused)
+        yield Sample("memory_pauses", "counter", "How often they had to.", {}, memory.pauses)
+        yield Sample("memory_resident_bytes", "gauge", "Resident memory.", {}, memory.rss)
+        yield Sample("memory_cap_bytes", "gauge", "What it is to stay below.", {}, memory.cap)
     for flow in list(engine.flows.values()):
         for name, running in list(flow.nodes.items()):
             step = running.step

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from flowengine.engine.delivery import FILTERED
+from flowengine.engine.fates import FILTERED, fate_at
 from flowengine.message import Message, copy_tree
 from flowengine.node import Writes
 
@@ -26,10 +26,11 @@ class Target(Protocol):
 class Outlet:
     """One output of a node, and the branches behind it."""
 
-    __slots__ = ("branches", "count", "name", "taps", "unwired")
+    __slots__ = ("branches", "count", "ended", "name", "taps", "unwired")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, node: str = "") -> None:
         self.name = name
+        self.ended = fate_at(FILTERED, node)
         self.count = 0
         self.unwired = 0
         self.branches: list[tuple[Target, Writes]] = []
@@ -54,7 +55,7 @@ class Outlet:
         else:
             self.unwired += len(messages)
             for message in messages:
-                message.receipt.settle(FILTERED)
+                message.receipt.settle(self.ended)
 
     def _tap(self, messages: list[Message]) -> None:
         for tap in self.taps:

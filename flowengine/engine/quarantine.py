@@ -5,7 +5,8 @@ import json
 from typing import Any
 
 from flowengine.clock import SECOND, Clock
-from flowengine.engine.delivery import QUARANTINED
+from flowengine.engine.fates import QUARANTINED, fate_at
+from flowengine.engine.replayreceipt import rows_replaced
 from flowengine.engine.store import Store
 from flowengine.errors import FlowengineError, NodeError
 from flowengine.message import Message, message_to_json
@@ -38,15 +39,17 @@ class Quarantine:
     async def _write(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
+            rows = [row for row, _ in batch]
+            replaced = rows_replaced(message.receipt for _, message in batch)
             try:
-                await self.store.run(self.store.quarantine([row for row, _ in batch]))
+                await self.store.run(self.store.quarantine(rows, replaced))
             except Exception as err:  # noqa: BLE001  # a full disk: keep the batch, say so, try again
                 self._waiting = batch + self._waiting
                 self._on_trouble(f"the quarantine cannot be written: {err}")
                 await self.clock.sleep(_RETRY)
                 continue
-            for _, message in batch:
-                message.receipt.settle(QUARANTINED)
+            for row, message in batch:
+                message.receipt.settle(fate_at(QUARANTINED, row[1]))
 
     async def flush(self) -> None:
         """Wait until everything set aside is on disk."""

@@ -80,6 +80,8 @@ class Region:
             batch, step.inbox = step.inbox, []
             step.received += len(batch)
             self.working = step
+            if step.entries is not None:
+                batch = step.meet(batch)
             try:
                 step.work(batch)
             except Exception:  # not one message's failure: those are met where they are made

@@ -38,8 +38,8 @@ class Surroundings(msgspec.Struct, kw_only=True):
     install_id: str = "00000000"
     eco: bool = False
     insecure_bind: bool = False
-    session: str = ""
     spool_folder: Callable[[str, str], Path] | None = None
+    journals: Path | None = None
     disk: Executor | None = None
     hurry: Callable[[], None] = lambda: None
 

@@ -10,21 +10,33 @@ await engine.stop()
 import asyncio
 import contextlib
 import logging
-import secrets
+import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from flowengine.clock import SECOND, Clock, RealClock
-from flowengine.engine.checkpoint import checkpoint, forget_idle
+from flowengine.engine.accounts import fold
+from flowengine.engine.feeder import SourcePort
 from flowengine.engine.flowrun import RunningFlow
 from flowengine.engine.folder import DataFolder
+from flowengine.engine.idle import forget_idle
+from flowengine.engine.keeper import Keeper
+from flowengine.engine.ledger import MINUTE
+from flowengine.engine.memory import MemoryGuard
 from flowengine.engine.plan import Change, Plan
 from flowengine.engine.quarantine import Quarantine
-from flowengine.engine.running import Surroundings
+from flowengine.engine.replay import Replay
+from flowengine.engine.running import Running, Surroundings
+from flowengine.engine.timekeeping import Timekeeper
 from flowengine.engine.watch import LoopWatch
+from flowengine.node import Node
 
 LOG = logging.getLogger("flowengine.engine")
-CHECKPOINT_EVERY = SECOND
+CUT_EVERY = SECOND
+SAVE_WITHIN = 1.0
+"""Seconds that a stop waits for what is on its way, before its last cut is given up."""
 FORGET_EVERY = 60 * SECOND
 BLOCKED_AFTER = SECOND // 20
 
@@ -40,8 +52,12 @@ class Engine:
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="flowengine-disk")
         self._wake = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._keepers: dict[str, Keeper] = {}
         self._watch = LoopWatch(self._working)
+        self.memory: MemoryGuard | None = None
         self._is_stopped = False
+        self._replay = Replay(folder.store)
+        self._timekeeper = Timekeeper(self.clock, folder.path / "clock.json", self._nodes)
         self._deploys: set[asyncio.Task[Change]] = set()
         self._changing = asyncio.Lock()
         self.around = Surroundings(
@@ -51,8 +67,8 @@ class Engine:
             data=str(folder.path),
             files=str(folder.files),
             install_id=folder.install_id,
-            session=secrets.token_hex(3),
             spool_folder=folder.spool,
+            journals=folder.path / "journal",
             disk=self._disk,
             hurry=self._hurry,
         )
@@ -60,7 +76,31 @@ class Engine:
     def start(self) -> None:
         """Begin to keep state; flows come by `deploy`."""
         self._keeper = asyncio.create_task(self._keep())
+        self._timekeeper.start()
         self._watch.start()
+
+    def keep_below(self, cap: int) -> None:
+        """Hold the sources when the process nears `cap` bytes; from now on, on the event loop."""
+        self.memory = MemoryGuard(self.clock, cap, self._hold, self._is_draining)
+        self.memory.start()
+
+    def _hold(self, is_held: bool) -> None:
+        for running in self._running():
+            if isinstance(running.feeder, SourcePort):
+                running.feeder.hold(is_held)
+
+    def _is_draining(self) -> bool:
+        """Whether messages wait that go on by themselves: at a source, in a wire, at a sink."""
+        return any(
+            (isinstance(r.feeder, SourcePort) and r.feeder.depth)
+            or (r.wire is not None and r.wire.depth)
+            or (r.runner is not None and r.runner.is_busy)
+            for r in self._running()
+        )
+
+    def _running(self) -> Iterator[Running]:
+        for flow in list(self.flows.values()):
+            yield from list(flow.nodes.values())
 
     async def deploy(self, plan: Plan) -> Change:
         """Run a plan, new or changed; raises before anything is touched if it cannot be built.
@@ -106,7 +146,10 @@ class Engine:
         if self._is_stopped:
             return
         self._is_stopped = True
+        if self.memory is not None:
+            self.memory.stop()
         self._watch.stop()
+        self._timekeeper.stop()
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -122,7 +165,11 @@ class Engine:
         """Before a flow's connections close: what is set aside, and its states, on disk."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.around.quarantine.flush(), 1)
-        await self._checkpoint(flow)
+        keeper = self._keepers.pop(flow.id, None) or self._keeper_of(flow)
+        await keeper.stop()
+        await keeper.once(SAVE_WITHIN)
+        with contextlib.suppress(sqlite3.Error):  # what is left there is replayed once more
+            await self._replay.flush()
 
     # -- keeping
 
@@ -130,8 +177,12 @@ class Engine:
         """A source is about to stall: write now, and save now if that secures something."""
         for flow in self.flows.values():
             flow.hurry()
-            if flow.holds_receipts():
+            if not flow.gate.is_open:
                 self._wake.set()
+
+    def _nodes(self) -> list[Node[Any]]:
+        running = [r for flow in self.flows.values() for r in flow.nodes.values()]
+        return [r.thing for r in running if isinstance(r.thing, Node)]
 
     def _working(self) -> str | None:
         """The node that is at work now, asked from another thread."""
@@ -145,15 +196,33 @@ class Engine:
         """Save changed states every second, or at once when a source waits for it."""
         forget_at = self.clock.monotonic() + FORGET_EVERY
         while True:
-            timer = self.clock.call_at(self.clock.monotonic() + CHECKPOINT_EVERY, self._wake.set)
+            timer = self.clock.call_at(self.clock.monotonic() + CUT_EVERY, self._wake.set)
             await self._wake.wait()
             timer.cancel()
             self._wake.clear()
+            if not any(keeper.is_busy for keeper in self._keepers.values()):
+                await self._look_for_replays()  # what was let in again before is in a cut by now
             for flow in list(self.flows.values()):
-                await self._checkpoint(flow)
+                flow.explain_spooled()
+                if flow.has_news():
+                    self._begin_cut(flow)
             if self.clock.monotonic() >= forget_at:
                 forget_at = self.clock.monotonic() + FORGET_EVERY
                 self._forget()
+                await self._fold_ledger()
+
+    async def _look_for_replays(self) -> None:
+        try:
+            await self._replay.look(self.flows)
+        except Exception as err:  # noqa: BLE001  # a full disk: said, and tried again in a second
+            self._trouble(f"the quarantine cannot be replayed: {err}")
+
+    async def _fold_ledger(self) -> None:
+        """Keep what is old of the ledger by the hour."""
+        try:
+            await self.folder.store.run(fold(self.clock.now() // MINUTE))
+        except sqlite3.Error as err:
+            self._trouble(f"the ledger cannot be folded: {err}")
 
     def _forget(self) -> None:
         for flow in self.flows.values():
@@ -162,14 +231,13 @@ class Engine:
             except Exception:  # states must be saved all the same
                 LOG.exception("idle states cannot be forgotten")
 
-    async def _checkpoint(self, flow: RunningFlow) -> None:
-        steps = flow.steps()
-        try:
-            await checkpoint(self.folder.store, flow.id, steps, flow.leaving)
-        except Exception as err:  # noqa: BLE001  # a full disk: said, and tried again in a second
-            self._trouble(f"node states cannot be saved: {err}")
-        else:
-            flow.saved(steps)
+    def _begin_cut(self, flow: RunningFlow) -> None:
+        if flow.id not in self._keepers:
+            self._keepers[flow.id] = self._keeper_of(flow)
+        self._keepers[flow.id].begin()
+
+    def _keeper_of(self, flow: RunningFlow) -> Keeper:
+        return Keeper(flow, self.folder.store, self._disk, self._trouble)
 
     def _trouble(self, what: str) -> None:
         LOG.error("%s", what)

@@ -18,15 +18,22 @@ from typing import Any
 
 from flowengine.clock import SECOND, Clock
 from flowengine.engine.backlog import DISK_RETRY, Backlog
-from flowengine.engine.delivery import DELIVERED, FILTERED, settle_all
+from flowengine.engine.delivery import settle_all
+from flowengine.engine.fates import DELIVERED
+from flowengine.engine.flowaccounts import FlowAccounts
+from flowengine.engine.gate import Gate
+from flowengine.engine.halves import Halves, Part
+from flowengine.engine.pace import Pace
 from flowengine.engine.region import Region
 from flowengine.engine.spool import Spool, SpoolBroken
 from flowengine.engine.step import Step
 from flowengine.engine.wire import Wire
-from flowengine.errors import NodeError, RecordRefused, Unavailable
+from flowengine.errors import BatchTooLarge, NodeError, RecordRefused, Unavailable
 from flowengine.message import Message
 from flowengine.node import BatchConfig, Result, RetryConfig, Sink, SpoolConfig
 
+BATCH_BYTES = 4_000_000
+"""About what a batch may weigh; one message may be more."""
 SETTLE_WITHIN = 1.0
 """Seconds that a stop waits for the fate of records that failed."""
 
@@ -58,7 +65,10 @@ class SinkRunner:
         disk: Executor | None,
         status: Callable[[str, str], None],
         log: Callable[..., None],
+        accounts: FlowAccounts | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        """`gate` holds back the cursor of a spool from which a state of the flow is changed."""
         node: Sink[Any] = step.node
         config = step.config
         batch: BatchConfig | None = getattr(config, "batch", None)
@@ -75,6 +85,12 @@ class SinkRunner:
         self.retries = 0
         self.is_away = False
         self.backlog: Backlog | None = None
+        self.has_opened = False
+        self._spool: SpoolConfig = getattr(config, "spool", None) or SpoolConfig()
+        self._pace = Pace(self._spool.drain_rate, self.size, clock)
+        self._accounts = accounts or FlowAccounts("", clock, None)
+        self.account = self._accounts.ledger.sink(step.id)
+        self._gate = gate
         self._open_spool = open_spool if node.spools else None
         self._disk = disk
         self._status = status
@@ -140,6 +156,8 @@ class SinkRunner:
         """Run until stopped."""
         self._open_backlog()
         try:
+            if self.backlog is not None:
+                await self.backlog.scan()
             await self._work()
         finally:
             tasks = [*self._writers, *([self._drainer] if self._drainer else [])]
@@ -151,17 +169,20 @@ class SinkRunner:
                 self.wire.put_back(self.backlog.close())
 
     def _open_backlog(self) -> None:
+        self.has_opened = True
         if self._open_spool is None:
             return
-        settings = getattr(self.step.config, "spool", None) or SpoolConfig()
         self.backlog = Backlog(
-            self._open_spool(settings),
-            settings,
+            self._open_spool(self._spool),
+            self._spool,
             self.clock,
             self._disk,
             status=self._status,
             log=self._log,
             refuse=self.step.fail,
+            name=self.step.id,
+            ledger=self._accounts.ledger,
+            gate=self._gate,
         )
         self.is_away = self.backlog.depth > 0
 
@@ -182,6 +203,7 @@ class SinkRunner:
                 await self._deliver(messages)
             else:
                 await self._deliver_beside(messages)
+            messages = []  # else they would stay in memory until the next batch
             if self._stopping and self.is_away and self.backlog is None:
                 break  # nowhere to put it: it stays unacknowledged, and comes again
         if self._writers:
@@ -247,7 +269,14 @@ class SinkRunner:
         else:
             return []
         self._hurried = False
-        return wire.take(self.size)
+        return self._take()
+
+    def _take(self) -> list[Message]:
+        """A batch from the wire; of fewer messages where they are large: a write weighs more."""
+        wire, size = self.wire, self.size
+        if wire.depth and wire.bytes > BATCH_BYTES:
+            size = min(size, max(1, BATCH_BYTES * wire.depth // wire.bytes))
+        return wire.take(size)
 
     async def _wait(self, until: int | None) -> None:
         """Wait for data, a call from outside, or monotonic `until`."""
@@ -261,12 +290,14 @@ class SinkRunner:
                 timer.cancel()
 
     async def _deliver(self, messages: list[Message]) -> None:
+        self.account.records += len(messages)
         self._busy += 1
         try:
             await self._write(messages, give_back=self.wire.put_back)
         except _Away as away:
             self._went_away(away.cause)
             if self.backlog is None:
+                self.account.records -= len(away.rest)
                 self.wire.put_back(away.rest)
                 await self._hold(away.cause)
                 self._wake.set()  # of several writers, none may know that something waits again
@@ -277,7 +308,10 @@ class SinkRunner:
 
     async def _store(self, backlog: Backlog, messages: list[Message]) -> bool:
         """Store messages; what has no room goes back into the wire: False."""
+        if self._accounts.is_recovering:
+            messages = backlog.without_known(messages)
         left = backlog.append(messages)
+        self.account.records -= len(left)
         self.wire.put_back(left)
         self.region.run()
         await backlog.synced()
@@ -292,21 +326,23 @@ class SinkRunner:
         records: list[Any] = []
         good: list[Message] = []
         prepare = self.node.prepare
+        self.clock.trust.mend(messages)
         for message in messages:
             try:
                 records.append(prepare(message))
                 good.append(message)
             except Exception as err:  # noqa: BLE001  # one message fails, the others go on (R6)
                 self.step.fail(message, err)
-        parts = [(good, records)] if good else []
+        halves = Halves(good, records)
+        self._accounts.before_write()
         try:
-            while parts:
-                batch, part = parts.pop()
+            while halves:
+                part = halves.take()
                 try:
                     async with self._turn:
-                        results = await self.node.write(part)
+                        results = await self.node.write(part.records)
                 except asyncio.CancelledError:
-                    rest = _rest(batch, parts)
+                    rest = halves.rest(part)
                     task = asyncio.current_task()
                     if task is not None and not task.cancelling():
                         raise _Away(Unavailable("the write was broken off."), rest) from None
@@ -314,39 +350,33 @@ class SinkRunner:
                         give_back(rest)
                     raise
                 except Unavailable as err:
-                    raise _Away(err, _rest(batch, parts)) from err
+                    self.account.possible_repeats += len(part.records)
+                    raise _Away(err, halves.rest(part)) from err
                 except Exception as err:  # noqa: BLE001  # a sink's bug: find the record by halves
-                    self._refused(err, batch, part, parts)
+                    self._refused(err, part, halves)
                 else:
-                    self._delivered(batch, results)
+                    halves.written(part)
+                    self._delivered(part.messages, results)
         finally:
             self.region.run()
 
-    def _refused(
-        self,
-        err: Exception,
-        batch: list[Message],
-        part: list[Any],
-        parts: list[tuple[list[Message], list[Any]]],
-    ) -> None:
+    def _refused(self, err: Exception, part: Part, halves: Halves) -> None:
+        batch = part.messages
         named = err.refused if isinstance(err, RecordRefused) else {}
         named = {index: why for index, why in named.items() if 0 <= index < len(batch)}
         if named:
             for index, why in named.items():
                 self.step.fail(batch[index], NodeError(why, slug="refused"))
             self._delivered([m for i, m in enumerate(batch) if i not in named], None)
-        elif len(batch) == 1:
+        elif halves.refused(part, has_bad=not isinstance(err, BatchTooLarge)):
             cause = err
             if isinstance(err, RecordRefused):
                 cause = NodeError(err.what, slug="refused", mend=err.mend)
             self.step.fail(batch[0], cause)
-        else:
-            half = len(batch) // 2
-            parts.append((batch[half:], part[half:]))
-            parts.append((batch[:half], part[:half]))
 
     def _delivered(self, batch: list[Message], results: Sequence[Any] | None) -> None:
         self.written += len(batch)
+        self.account.written += len(batch)
         if self._away_since:
             self._came_back()
         if results is None:
@@ -372,7 +402,7 @@ class SinkRunner:
             self.step.sort(message, result, outs)
         except NodeError as err:
             self._log("error", f"an answer cannot be sent on: {err.what}")
-            message.receipt.settle(FILTERED)
+            message.receipt.settle(self.step.filtered_here)
         message.receipt.settle(DELIVERED)
 
     def _let_out(self, outs: dict[str, list[Message]]) -> None:
@@ -396,10 +426,18 @@ class SinkRunner:
         self._log("info", "writing again", backlog=self.stored)
         self._status("running", "")
 
+    def _count_retry(self) -> None:
+        self.retries += 1
+        self.account.retries += 1
+
     def _pause(self, tries: int, cause: Unavailable) -> int:
-        """How long to wait before the next try: doubled each time, with jitter (ns)."""
-        if cause.retry_after is not None:
-            return int(cause.retry_after * SECOND)
+        """How long to wait before the next try: doubled each time, with jitter (ns).
+
+        What the far side asks for is the least: others were asked the same at the same time.
+        """
+        if cause.retry_after:
+            jitter = self.clock.random.uniform(0, self.retry.first)
+            return int(cause.retry_after * SECOND + jitter)
         pause = min(self.retry.max, self.retry.first << min(tries, 16))
         return int(pause * self.clock.random.uniform(0.75, 1.25))
 
@@ -409,13 +447,14 @@ class SinkRunner:
         self._holds += 1
         while self.clock.monotonic() < until and not self._stopping:
             await self._wait(until)
-        self.retries += 1
+        self._count_retry()
 
     async def _store_waiting(self) -> bool:
         """Move what waits in the wire to the backlog; False when stopping and done."""
         assert self.backlog is not None  # noqa: S101  # else nothing keeps us from writing
-        messages = self.wire.take(self.size)
+        messages = self._take()
         if messages:
+            self.account.records += len(messages)
             self._busy += 1
             try:
                 if await self._store(self.backlog, messages):
@@ -433,13 +472,13 @@ class SinkRunner:
         """Write the backlog, oldest first, until it is empty."""
         backlog = self.backlog
         assert backlog is not None  # noqa: S101  # only started where there is one
-        tries = 0
+        pace, tries = self._pace, 0
         while not self._stopping:
-            await self._rest_for(pause)
+            await self._rest_for(max(pause, pace.pause()))
             try:
                 while backlog.is_held_up and not self._stopping:
                     await self._settled_or_halted(backlog)
-                messages = [] if self._stopping else backlog.read(self.size)
+                messages = [] if self._stopping else backlog.read(pace.batch)
             except (SpoolBroken, OSError) as err:
                 self._status("failed", f"the store on disk cannot be read: {err}")
                 pause = DISK_RETRY
@@ -454,11 +493,12 @@ class SinkRunner:
                     self._away_since = 0
                     break
                 continue
+            pace.spend(len(messages))
             try:
                 await self._write(messages)
             except _Away as away:
                 tries += 1
-                self.retries += 1
+                self._count_retry()
                 self._status(away.cause.state, away.cause.what)
                 pause = self._pause(tries, away.cause)
                 self._keep_or_give_up(backlog, away)
@@ -498,8 +538,3 @@ class SinkRunner:
             self.region.run()
         else:
             backlog.give_back(away.rest)
-
-
-def _rest(batch: list[Message], parts: list[tuple[list[Message], list[Any]]]) -> list[Message]:
-    """A batch that was not written, and the parts behind it, in order."""
-    return batch + [message for later, _ in reversed(parts) for message in later]

@@ -22,52 +22,42 @@ import errno
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from flowengine.engine.cursorfile import NO_SPACE, CursorFile
+from flowengine.engine.disk import Disk, OsDisk, SpoolBroken, SpoolFull, shut, write_all
+from flowengine.engine.frames import Frames
+from flowengine.engine.opening import open_folder
+from flowengine.engine.rewrite import Batch, verify, write_anew
 from flowengine.engine.segment import (
-    CURSOR,
     FRAME_BYTES,
     HEADER_BYTES,
-    UNFINISHED,
-    Disk,
-    OsDisk,
     Segment,
     encode,
-    encode_cursor,
     encode_header,
-    find_next,
-    open_folder,
     segment_name,
-    survey,
-    walk,
 )
-from flowengine.errors import FlowengineError
 
 __all__ = ["Disk", "Dropped", "OsDisk", "Spool", "SpoolBroken", "SpoolFull"]
 
 SEGMENT_BYTES = 8 * 2**20
 _MAX_RECORD = 2**31
-_WINDOW = 256 * 2**10  # how much is read from disk at a time
 _MAX_UNSYNCED_BYTES = 32 * 2**20
 _MAX_UNSYNCED_FILES = 16
-_DISK_RESERVE = 64 * 2**10  # left free, so that a cursor can still be written
+_DISK_RESERVE = 512 * 2**10
+# Left free: for the cursor, and for `state.db`, without which no engine starts to empty this.
 _TRUST_FREE = 2**20  # bytes written between two looks at the free space
 # A box without a clock chip stamps records 1970 until it learns the time; they are not 50 years
 # old then, and not dropped for it.
 _BELIEVABLE_AGE_NS = 10 * 365 * 86_400 * 10**9
 _MAX_REPORT = 200
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OS_DISK = OsDisk()
 
 
-class SpoolFull(FlowengineError):
-    """The records do not fit now. Nothing was written; push back, or drop_oldest, and try again."""
-
-
-class SpoolBroken(FlowengineError):
-    """The disk does not keep what it is given. Acknowledge nothing; `sync` may be tried again."""
+Gone = Callable[[int, bytes], None]
+"""Is shown the number and the bytes of a record that is dropped."""
 
 
 class Dropped(NamedTuple):
@@ -75,14 +65,6 @@ class Dropped(NamedTuple):
 
     records: int
     bytes: int
-
-
-class _Batch(NamedTuple):
-    """Records that no fsync has covered yet: the copy that does not depend on the page cache."""
-
-    seq: int
-    time: int
-    records: Sequence[bytes]
 
 
 def _union(spans: Sequence[range]) -> list[range]:
@@ -127,7 +109,7 @@ class Spool:
                 f"{folder}: the spool cannot be opened: {err.strerror or err}.",
                 "Make the folder readable and writable for the user that runs the engine.",
             ) from err
-        self.report: list[str] = found.report
+        self.report: list[str] = [f"{folder}: {note}" for note in found.notes]
         self.lost: list[range] = found.lost
         self.appended = self.synced = found.appended
         self.cursor = found.cursor
@@ -138,7 +120,7 @@ class Spool:
         self._done: list[Segment] = []  # wholly done, not yet deleted
         self._active: Segment | None = None  # the last one, if it takes more
         self._dirty: list[Segment] = []  # hold what no fsync has covered
-        self._pending: deque[_Batch] = deque()
+        self._pending: deque[Batch] = deque()
         self._pending_bytes = 0
         self._new_names = False  # the folder itself wants an fsync
         self._broken: tuple[str, str] | None = None
@@ -148,11 +130,12 @@ class Spool:
         self._read = self.cursor
         self._read_at: tuple[Segment, int] | None = None
         self._marks: deque[tuple[int, Segment, int]] = deque()  # where reads ended
-        self._window: tuple[Segment, int, bytes] | None = None
+        self._frames = Frames(disk, self._note_lost)
+        self._cursor_file = CursorFile(folder, disk)
         self._oldest: tuple[int, int] | None = None  # cursor, time
         self._bytes = sum(s.size - HEADER_BYTES for s in self._segments)
         self._saved_cursor = (-1, -1)
-        self._wants_cursor = bool(found.report)
+        self._wants_cursor = bool(found.notes)
         self._cursor_trouble = False
         self._advance(self.cursor)
         self._rewind()
@@ -173,7 +156,7 @@ class Spool:
                 self._oldest = None
                 for segment in self._segments:
                     offset = self._head_offset if segment is self._segments[0] else HEADER_BYTES
-                    frame = next(self._frames(segment, self.cursor, offset), None)
+                    frame = next(self._frames.of(segment, self.cursor, offset), None)
                     if frame is not None:
                         self._oldest = (self.cursor, frame[1])
                         break
@@ -229,7 +212,7 @@ class Spool:
             else:
                 data = encode(segment.first, self.appended, time, records)
                 try:
-                    self._write(segment.handle, data)
+                    write_all(self._disk, segment.handle, data)
                 except OSError as err:
                     self._take_back(segment, err)
                     raise
@@ -238,7 +221,7 @@ class Spool:
             segment.grow(len(records), payload, size, time)
             self._bytes += size
             self._free -= size
-            self._pending.append(_Batch(self.appended, time, records))
+            self._pending.append(Batch(self.appended, time, records))
             self._pending_bytes += payload
             self.appended = segment.end
             return self.appended
@@ -251,17 +234,6 @@ class Spool:
                 raise OSError(errno.ENOSPC, "no space left on the device")
             self._free = max(size, min(free, _TRUST_FREE))
 
-    def _write(self, handle: int | None, data: bytes) -> None:
-        """Write all; after a short write the next says why."""
-        if handle is None:
-            raise OSError(errno.EBADF, "the file is closed")
-        done = self._disk.write(handle, data)
-        while done < len(data):
-            more = self._disk.write(handle, data[done:])
-            if more <= 0:
-                raise OSError(errno.ENOSPC, "the disk takes no more bytes")
-            done += more
-
     def _begin(self, first: int, time: int, records: Sequence[bytes]) -> Segment:
         """Start a segment with records in it, which are not yet counted."""
         # Retired before anything is tried: if the new file fails and cannot be removed, it would
@@ -270,9 +242,10 @@ class Spool:
         path = self._folder / segment_name(first)
         handle = self._disk.open(path)
         try:
-            self._write(handle, encode_header(first, time) + encode(first, first, time, records))
+            data = encode_header(first, time) + encode(first, first, time, records)
+            write_all(self._disk, handle, data)
         except OSError:
-            self._shut(handle)
+            shut(self._disk, handle)
             with contextlib.suppress(OSError):
                 self._disk.unlink(path)
             raise
@@ -297,18 +270,13 @@ class Spool:
         except OSError:
             self._retire()
         else:
-            if why.errno not in _NO_SPACE:
+            if why.errno not in NO_SPACE:
                 self._retire()  # another file may lie on better ground
-
-    def _shut(self, handle: int) -> None:
-        # What close could report, fsync has reported or will; the handle is gone either way.
-        with contextlib.suppress(OSError):
-            self._disk.close(handle)
 
     def _close_segment(self, segment: Segment) -> None:
         handle, segment.handle = segment.handle, None
         if handle is not None:
-            self._shut(handle)
+            shut(self._disk, handle)
 
     # ---- made durable
 
@@ -368,10 +336,11 @@ class Spool:
         try:
             for segment in self._dirty:
                 self._close_segment(segment)
-                self._verify(segment)
+                verify(self._disk, segment)
             stale = [s for s in self._dirty if s.end == s.first]
             if self._pending:  # also what is done: the cursor on disk may not say so yet
-                self._write_anew(self._pending, stale)
+                fresh = write_anew(self._disk, self._folder, self._pending, stale)
+                self._segments = [*(s for s in self._segments if s not in stale), fresh]
             else:
                 self._disk.fsync_dir(self._folder)
         except OSError as err:
@@ -392,54 +361,11 @@ class Spool:
         )
         self._forget_pending(self.appended)
 
-    def _verify(self, segment: Segment) -> None:
-        """Cut a segment back to what an earlier fsync covered, and read that from the disk."""
-        is_cut = segment.size > segment.durable_size
-        segment.end, segment.size = segment.durable_end, max(segment.durable_size, HEADER_BYTES)
-        if segment.end == segment.first:
-            return
-        data = self._disk.read(segment.path, 0, segment.size, fresh=True)
-        found, _ = survey(data, segment.path, segment.first, segment.end)
-        if found.end != segment.end or found.size != segment.size:
-            raise OSError(errno.EIO, f"{segment.path.name} no longer reads as it was written")
-        segment.records, segment.payload = found.records, found.payload
-        if is_cut:
-            # Not needed for order: a later segment's first number outranks what is left here.
-            with contextlib.suppress(OSError):
-                self._disk.truncate(segment.path, segment.size)
-
-    def _write_anew(self, batches: deque[_Batch], stale: Sequence[Segment]) -> None:
-        first = batches[0].seq
-        path = self._folder / segment_name(first)
-        unfinished = path.with_suffix(UNFINISHED)
-        fresh = Segment(path, first, first)
-        handle = self._disk.open(unfinished)
-        try:
-            self._write(handle, encode_header(first, batches[0].time))
-            for seq, time, records in batches:
-                data = encode(first, seq, time, records)
-                self._write(handle, data)
-                fresh.end = seq
-                fresh.grow(len(records), sum(map(len, records)), len(data), time)
-            self._disk.fsync(handle)
-        finally:
-            self._shut(handle)
-        self._remove_files([s for s in stale if s.path != path])
-        self._disk.rename(unfinished, path)
-        self._disk.fsync_dir(self._folder)
-        fresh.durable_size, fresh.durable_end = fresh.size, fresh.end
-        self._segments = [s for s in self._segments if s not in stale]
-        self._segments.append(fresh)
-
-    def _remove_files(self, segments: Sequence[Segment]) -> None:
-        for segment in segments:
-            with contextlib.suppress(FileNotFoundError):
-                self._disk.unlink(segment.path)
-
     def _count_again(self) -> None:
         """Put numbers and places right after segments changed under them."""
         self._marks.clear()
-        self._window = self._read_at = None
+        self._frames.forget()
+        self._read_at = None
         self._head_offset = HEADER_BYTES
         self._bytes = sum(s.size - HEADER_BYTES for s in self._segments)
         self._advance(self.cursor)
@@ -456,7 +382,7 @@ class Spool:
         with self._lock:
             while len(out) < limit_records and (place := self._place()) is not None:
                 segment, offset = place
-                for seq, _, payload, end in self._frames(segment, self._read, offset):
+                for seq, _, payload, end in self._frames.of(segment, self._read, offset):
                     if out and room < len(payload):
                         limit_records = 0
                         break
@@ -503,60 +429,11 @@ class Spool:
         """Return the offset of the first record from `seq` on, looking from `offset`."""
         if seq >= segment.end:
             return segment.size
-        for at, _, _, end in self._frames(segment, segment.first, offset):
+        for at, _, _, end in self._frames.of(segment, segment.first, offset):
             if at >= seq:
                 break
             offset = end
         return offset
-
-    def _frames(
-        self, segment: Segment, seq: int, offset: int
-    ) -> Iterator[tuple[int, int, bytes, int]]:
-        """Yield (sequence, time, payload, offset after it); damage met on the way is noted."""
-        first, seq = segment.first, max(seq, segment.first)
-        while offset < segment.size and seq < segment.end:
-            data, base = self._bytes_at(segment, offset)
-            began = offset
-            for at, time, start, end in walk(data, first, seq, offset - base, segment.end):
-                if at > seq:
-                    self._note_lost(segment, range(seq, at))
-                seq, offset = at + 1, base + end
-                yield at, time, data[start:end], offset
-            if offset > began:
-                continue
-            if base != offset or base + len(data) < segment.size:
-                # A record longer than the window, or damage: look at all that is left.
-                self._window = None
-                data = self._load(segment, offset, segment.size - offset)
-                if next(walk(data, first, seq, 0, segment.end), None) is not None:
-                    continue
-            found = find_next(data, first, seq, 0, segment.end)
-            if found is None:
-                break
-            offset += found
-        if seq < segment.end:
-            self._note_lost(segment, range(seq, segment.end))
-
-    def _bytes_at(self, segment: Segment, offset: int) -> tuple[bytes, int]:
-        """Return bytes of a file that cover `offset`, and the offset of the first of them."""
-        if self._window is not None and self._window[0] is segment:
-            _, base, data = self._window
-            if base <= offset < base + len(data):
-                return data, base
-        return self._load(segment, offset, min(_WINDOW, segment.size - offset)), offset
-
-    def _load(self, segment: Segment, offset: int, size: int) -> bytes:
-        try:
-            data = self._disk.read(segment.path, offset, size)
-        except FileNotFoundError:
-            data = b""
-        except OSError as err:  # it may pass, so nothing is given up for lost
-            raise SpoolBroken(
-                f"{segment.path}: cannot be read: {err.strerror or err}.",
-                "If it stays so, restart: a file that cannot be read is then set aside.",
-            ) from err
-        self._window = (segment, offset, data)
-        return data
 
     def _note_lost(self, segment: Segment, span: range) -> None:
         known = sum(map(len, self.lost))
@@ -575,7 +452,7 @@ class Spool:
             if upto > self.cursor:
                 self._advance(upto)
 
-    def expire(self) -> Dropped:
+    def expire(self, gone: Gone | None = None) -> Dropped:
         """Drop records older than `max_age_ns`, oldest first; return how much, to be counted.
 
         Records read and not committed are dropped like the rest, so settle those first.
@@ -587,9 +464,18 @@ class Spool:
         return self._drop(
             lambda segment, _: low < segment.oldest and segment.newest < high,
             lambda time, _: low < time < high,
+            gone,
         )
 
-    def drop_oldest(self, n: int) -> Dropped:
+    def expires_in(self) -> int | None:
+        """How long until the oldest record is past its age (ns), 0 if it is; None for never."""
+        oldest = self.oldest_ns
+        if self._max_age_ns is None or oldest is None:
+            return None
+        age = self._now() - oldest
+        return None if age >= _BELIEVABLE_AGE_NS else max(0, self._max_age_ns + 1 - age)
+
+    def drop_oldest(self, n: int, gone: Gone | None = None) -> Dropped:
         """Drop the `n` oldest records, or all if there are fewer; return how much, to be counted.
 
         Records read and not committed are dropped like the rest, so settle those first.
@@ -597,24 +483,34 @@ class Spool:
         return self._drop(
             lambda segment, count: count + segment.records <= n,
             lambda _, count: count < n,
+            gone,
         )
 
     def _drop(
-        self, whole: Callable[[Segment, int], bool], single: Callable[[int, int], bool]
+        self,
+        whole: Callable[[Segment, int], bool],
+        single: Callable[[int, int], bool],
+        gone: Gone | None,
     ) -> Dropped:
-        """Drop from the cursor on while told so, of a segment or of a record's time."""
+        """Drop from the cursor on while told so, of a segment or of a record's time.
+
+        With `gone`, each record is read once more and shown before it goes.
+        """
         count = size = 0
         with self._lock:
             for segment in list(self._segments):
-                if self._head_offset == HEADER_BYTES and whole(segment, count):
+                is_begun = self._head_offset != HEADER_BYTES
+                if gone is None and not is_begun and whole(segment, count):
                     count, size = count + segment.records, size + segment.payload
                     self._advance(segment.end, segment.size)
                     continue
                 upto, offset, goes_on = self.cursor, self._head_offset, True
-                for seq, time, payload, end in self._frames(segment, upto, offset):
+                for seq, time, payload, end in self._frames.of(segment, upto, offset):
                     if not single(time, count):
                         goes_on = False
                         break
+                    if gone is not None:
+                        gone(seq, payload)
                     count, size = count + 1, size + len(payload)
                     upto, offset = seq + 1, end
                 if not goes_on:
@@ -680,14 +576,17 @@ class Spool:
             trouble: OSError | None = None
             if is_due:
                 try:
-                    self._write_cursor(*wanted)
+                    self._cursor_file.write(*wanted)
                 except OSError as err:
                     trouble = err
-            if trouble is not None and done and trouble.errno in _NO_SPACE:
-                # On a full disk the cursor may need the very space that it would free.
+            if trouble is not None and trouble.errno in NO_SPACE:
+                trouble = self._cursor_file.overwrite(*wanted)
+            if trouble is not None and done and trouble.errno in NO_SPACE:
+                # On a disk that writes every change to a new place, the cursor needs the very
+                # space that it would free. After a power cut now, what is done counts as missing.
                 self._delete(done)
                 try:
-                    self._write_cursor(*wanted)
+                    self._cursor_file.write(*wanted)
                     trouble = None
                 except OSError as err:
                     trouble = err
@@ -703,18 +602,6 @@ class Spool:
                     self._saved_cursor = wanted
                 self._cursor_trouble = trouble is not None
         return trouble
-
-    def _write_cursor(self, done: int, durable: int) -> None:
-        path = self._folder / CURSOR
-        unfinished = path.with_suffix(UNFINISHED)
-        handle = self._disk.open(unfinished)
-        try:
-            self._write(handle, encode_cursor(done, durable))
-            self._disk.fsync(handle)
-        finally:
-            self._shut(handle)
-        self._disk.rename(unfinished, path)
-        self._disk.fsync_dir(self._folder)
 
     def _delete(self, done: Sequence[Segment]) -> None:
         gone: list[Segment] = []
@@ -751,7 +638,8 @@ class Spool:
             with self._sync_lock, self._lock:
                 for segment in {*self._dirty, *self._segments, *self._done}:
                     self._close_segment(segment)
-                self._active = self._window = None
+                self._active = None
+                self._frames.forget()
 
     @property
     def bytes(self) -> int:

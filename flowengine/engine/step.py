@@ -9,13 +9,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from flowengine.engine.delivery import DROPPED, FILTERED, JoinedReceipt
+from flowengine.engine.delivery import JoinedReceipt, Origins, SourceReceipt
+from flowengine.engine.fates import DELIVERED, DROPPED, FILTERED, KIND, fate_at
 from flowengine.engine.leaving import Leaving
 from flowengine.engine.outlet import ERROR, HELD_BACK, Outlet
 from flowengine.engine.state import Entries, NoState
 from flowengine.errors import NodeError
 from flowengine.message import NO_RECEIPT, Message, Receipt
 from flowengine.node import NodeState, NodeType, Result
+
+
+class Held:
+    """How much of the receipts under one name the last cut has: how many, in how many parts."""
+
+    __slots__ = ("count", "parts", "receipts")
+
+    def __init__(self, receipts: list[Receipt]) -> None:
+        self.receipts = receipts
+        self.count = 0
+        self.parts = 0
 
 
 class Order(Protocol):
@@ -39,6 +51,7 @@ class Step:
         self.rank = 0
         self.inbox: list[Message] = []
         self.region: Order | None = None
+        self.filtered_here = fate_at(FILTERED, node_id)
         self.outlets: dict[str, Outlet] = {}
         self.first: Outlet = Outlet(HELD_BACK)
         self.entries: Entries[Any] | None = None
@@ -50,6 +63,15 @@ class Step:
         self.has_kept = False
         self.held: dict[str, list[Receipt]] = {}
         self.leaving: Leaving | None = None
+        self.saved: dict[str, Held] = {}
+        self.touched: set[str] = set()
+        """Names under which what is held has changed since the last cut."""
+        self.rewritten: set[str] = set()
+        """Names under which receipts are held that were not only added to since the last cut."""
+        self.applied: dict[str, set[int]] = {}
+        """What a former run had let change these states, and will come again: by where from."""
+        self.passed: list[list[Receipt]] = []
+        """What changed these states since the last cut, where it may come again after a crash."""
         self._given: list[Message] = []  # by the call that is under way
         self._failing: list[Message] | None = None  # of the batch that is under way
         self.again: Callable[[list[Message]], None] = self.put
@@ -66,9 +88,11 @@ class Step:
         self.inbox, old.inbox = old.inbox, []
         if same and self.entries is not None and old.entries is not None:
             self.entries, self.held = old.entries, old.held
+            self.saved, self.touched, self.rewritten = old.saved, old.touched, old.rewritten
+            self.applied, self.passed = old.applied, old.passed
             self.entries.on_forget = self.forget
         else:
-            old.let_go(DROPPED)
+            old.let_go(fate_at(DROPPED, "node-changed"))
         for outlet in old.outlets.values():
             outlet.branches.clear()
         old.outlets = {**old.outlets, **self.outlets}
@@ -84,6 +108,65 @@ class Step:
         region = self.region
         if region is not None:
             heapq.heappush(region.ready, self.rank)
+
+    # -- what changes its states
+
+    def meet(self, batch: list[Message]) -> list[Message]:
+        """A batch is about to change states: note it, without what did so before a crash."""
+        if self.applied:
+            batch = [message for message in batch if not self._was_here(message)]
+        self.passed.append([message.receipt for message in batch])
+        return batch
+
+    def _was_here(self, message: Message) -> bool:
+        """Whether a message changed these states in a former run; then it is done with here."""
+        applied = self.applied
+        identity = message.receipt.identity()
+        if not identity or not all(
+            number in applied.get(origin, ())
+            for origin, numbers in identity.items()
+            for number in numbers
+        ):
+            return False
+        for origin, numbers in identity.items():
+            applied[origin].difference_update(numbers)
+            if not applied[origin]:
+                del applied[origin]
+        message.receipt.settle(DELIVERED)
+        return True
+
+    @property
+    def has_news(self) -> bool:
+        """Whether its states, or what they hold, changed since the last cut."""
+        entries = self.entries
+        return entries is not None and bool(entries.dirty or entries.gone or self.touched)
+
+    def on_the_way(self, is_done: Callable[[str, int], bool]) -> tuple[list[Receipt], Origins]:
+        """What changed these states: receipts not safe yet, and what a crash would bring again."""
+        again: Origins = {}
+        open_ones: list[Receipt] = []
+        kept: list[Receipt] = []
+        for receipt in (r for some in self.passed for r in some):
+            if receipt.insecure:
+                open_ones.append(receipt)
+            if type(receipt) is SourceReceipt:
+                origin, numbers = receipt.group.intake.ledger.name, [receipt.seq]
+                rest = [] if is_done(origin, receipt.seq) else numbers
+                if rest:
+                    again.setdefault(origin, []).append(receipt.seq)
+            else:
+                rest = []
+                for origin, numbers in receipt.identity().items():
+                    left = [number for number in numbers if not is_done(origin, number)]
+                    rest += left
+                    if left:
+                        again.setdefault(origin, []).extend(left)
+            if rest or receipt.insecure:
+                kept.append(receipt)
+        for origin, numbers_left in self.applied.items():
+            again.setdefault(origin, []).extend(numbers_left)
+        self.passed[:] = [kept] if kept else []
+        return open_ones, again
 
     # -- what the node's results become
 
@@ -154,7 +237,7 @@ class Step:
         elif carried == 0:
             if not made and not self.has_kept:
                 self.filtered += 1
-            receipt.settle(FILTERED)
+            receipt.settle(self.filtered_here)
         self.has_kept = False
 
     def drop(self, message: Message) -> None:
@@ -163,7 +246,7 @@ class Step:
             self.has_kept = False
         else:
             self.filtered += 1
-        message.receipt.settle(FILTERED)
+        message.receipt.settle(self.filtered_here)
 
     def fail(self, message: Message, error: Exception) -> None:
         """Send a message by the error route (R6)."""
@@ -221,19 +304,30 @@ class Step:
     def keep(self, message: Message, key: str) -> None:
         """Hold the message's receipt under `key`."""
         self.has_kept = True
+        if message.receipt.barrier is not None:  # a cut waits for it, which does not have it here
+            message.receipt.barrier.enters(self.id, message)
         message.receipt.take()
         self.held.setdefault(key, []).append(message.receipt)
+        if self.entries is not None:
+            self.touched.add(key)
 
     def give(self, message: Message, key: str) -> Message:
         """Let `message` answer for everything held under `key`."""
         held = self.held.pop(key, None)
         if self.leaving is not None and self.entries is not None:
-            message.receipt = self.leaving.give(self.id, held or ())
+            self.touched.add(key)
+            message.receipt = self.leaving.give(held or ())
             self._given.append(message)
         elif held:
             message.receipt = JoinedReceipt(held)
             self._given.append(message)
         return message
+
+    def track(self, message: Message, output: str) -> None:
+        """A message left a state that nothing was kept for: a cut waits for it all the same."""
+        if self.leaving is not None and self.entries is not None:
+            receipt = message.receipt = self.leaving.give(())
+            receipt.left(message, output)
 
     def let_out(self, messages: list[Message], output: str) -> None:
         """The node lets messages out by itself, outside of `receive` and `wake`."""
@@ -258,7 +352,7 @@ class Step:
         gone = set(keys)
         names = [n for n in self.held if n in gone or n.rpartition("\0")[0] in gone]
         for name in names:
-            self._settle_held(name, DROPPED)
+            self._settle_held(name, fate_at(DROPPED, "forgotten"))
 
     def let_go(self, fate: int) -> int:
         """Settle all held receipts, as the node is gone; returns how many there were."""
@@ -266,7 +360,8 @@ class Step:
 
     def _settle_held(self, name: str, fate: int) -> int:
         receipts = self.held.pop(name)
-        if fate == DROPPED:
+        self.touched.add(name)
+        if fate & KIND == DROPPED:
             self.counts["forgotten"] += len(receipts)
         for receipt in receipts:
             receipt.settle(fate)
@@ -280,10 +375,12 @@ class Step:
             return
         gone = held[:messages] if oldest else held[-messages:]
         held[:] = held[messages:] if oldest else held[:-messages]
+        self.rewritten.add(key)
+        self.touched.add(key)
         if not held:
             del self.held[key]
         for receipt in gone:
-            receipt.settle(FILTERED)
+            receipt.settle(self.filtered_here)
 
 
 def entries_for(kind: NodeType, node: Any) -> Entries[Any] | None:

@@ -2,19 +2,22 @@
 
 Tables: node states, the quarantine, small facts of the installation. Writes run in one worker
 thread, so that a slow disk never holds the event loop; each call is one transaction, on disk when
-it returns (WAL with synchronous=FULL). A damaged file is set aside and begun anew (P5).
+it returns (WAL with synchronous=FULL). A damaged file is set aside, and what can be read of it goes
+into a new one (P5).
 """
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flowengine.engine.leaving import LeavingRow
+from flowengine.engine import quarantine_rows
+from flowengine.engine.accounts import SCHEMA as LEDGER_SCHEMA
+from flowengine.engine.replayreceipt import Replayed
+from flowengine.engine.salvage import Salvaged, finish, is_damage, move_aside, repair
 
 T = TypeVar("T")
 
@@ -24,15 +27,8 @@ create table if not exists node_state (
     version integer not null, data blob not null, type text not null default '',
     primary key (flow, node, key)
 ) without rowid;
-create table if not exists leaving (
-    flow text not null, number integer not null, node text not null, output text not null,
-    data blob not null, primary key (flow, number)
-) without rowid;
-create table if not exists quarantine (
-    id integer primary key, flow text not null, node text not null, time integer not null,
-    slug text not null, what text not null, message text not null
-);
 create table if not exists fact (name text primary key, value text not null) without rowid;
+drop table if exists leaving;
 """
 
 
@@ -43,10 +39,17 @@ class Store:
         self.path = path
         self.moved_aside: Path | None = None
         """Where a damaged file was put when this one was begun in its place."""
+        self.rescued: Salvaged | None = None
+        """What could be read of that one, and is in this."""
+        if path is not None:
+            finish(path)
         self._db = _connect(path)
         if not _set_up(self._db) and path is not None:
             self._db.close()
-            self.moved_aside = _move_aside(path)
+            try:
+                self.moved_aside, self.rescued = repair(path)
+            except (OSError, sqlite3.Error):  # no room for a second one
+                self.moved_aside = move_aside(path)
             self._db = _connect(path)
             _set_up(self._db)
         self._thread: ThreadPoolExecutor | None = None
@@ -68,6 +71,10 @@ class Store:
         except BaseException:
             if db.in_transaction:  # a full disk may have ended it; left open, none could begin
                 db.execute("rollback")
+            with contextlib.suppress(sqlite3.Error):
+                # The log takes room that a full disk has not; what is in it goes into the file,
+                # where it has its place, so that the next try can begin it anew.
+                db.execute("pragma wal_checkpoint(truncate)")
             raise
         return result
 
@@ -89,25 +96,14 @@ class Store:
         )
         return [(str(key), int(version), bytes(data)) for key, version, data in rows]
 
-    def load_leaving(self, flow: str) -> list[LeavingRow]:
-        """What had left the flow's states and was not committed, oldest first."""
-        rows = self._db.execute(
-            "select number, node, output, data from leaving where flow = ? order by number", (flow,)
-        )
-        return [LeavingRow(int(n), str(node), str(out), bytes(data)) for n, node, out, data in rows]
-
     @staticmethod
     def save_states(
-        flow: str,
         rows: Sequence[tuple[str, str, str, str, int, bytes]],
         gone: Sequence[tuple[str, str, str]],
-        left: Sequence[LeavingRow] = (),
-        came: Sequence[int] = (),
     ) -> Callable[[sqlite3.Connection], None]:
-        """Write changed states, remove those that are gone; the same for what left them.
+        """Write changed states, remove those that are gone.
 
-        `rows` are (flow, node, key, type, version, data), `gone` (flow, node, key); `left` is what
-        left a state and is on its way, `came` the numbers of what is committed.
+        `rows` are (flow, node, key, type, version, data), `gone` (flow, node, key).
         """
 
         def call(db: sqlite3.Connection) -> None:
@@ -117,15 +113,6 @@ class Store:
                 rows,
             )
             db.executemany("delete from node_state where flow = ? and node = ? and key = ?", gone)
-            db.executemany(
-                "insert or replace into leaving (flow, number, node, output, data)"
-                " values (?, ?, ?, ?, ?)",
-                [(flow, *row) for row in left],
-            )
-            db.executemany(
-                "delete from leaving where flow = ? and number = ?",
-                [(flow, number) for number in came],
-            )
 
         return call
 
@@ -134,7 +121,8 @@ class Store:
         """Remove the states of a node that is of another type now."""
 
         def call(db: sqlite3.Connection) -> None:
-            db.execute("delete from node_state where flow = ? and node = ?", (flow, node))
+            for table in ("node_state", "held", "applied"):
+                db.execute(f"delete from {table} where flow = ? and node = ?", (flow, node))  # noqa: S608  # the tables are ours
 
         return call
 
@@ -143,8 +131,12 @@ class Store:
     @staticmethod
     def quarantine(
         rows: Sequence[tuple[str, str, int, str, str, str]],
+        replaced: Sequence[Replayed] = (),
     ) -> Callable[[sqlite3.Connection], None]:
-        """Set messages aside: (flow, node, time, slug, what, message as JSON)."""
+        """Set messages aside: (flow, node, time, slug, what, message as JSON).
+
+        `replaced` are rows that were replayed, and are refused again as these.
+        """
 
         def call(db: sqlite3.Connection) -> None:
             db.executemany(
@@ -152,6 +144,7 @@ class Store:
                 " values (?, ?, ?, ?, ?, ?)",
                 rows,
             )
+            quarantine_rows.end(db, replaced)
 
         return call
 
@@ -165,6 +158,10 @@ class Store:
         value = make()
         self._db.execute("insert into fact values (?, ?)", (name, value))
         return value
+
+    def look(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        """Read something when a flow starts."""
+        return call(self._db)
 
     def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query; for commands, never from the running engine's loop."""
@@ -184,22 +181,12 @@ def _set_up(db: sqlite3.Connection) -> bool:
         db.execute("pragma synchronous=full")
         if db.execute("pragma quick_check(1)").fetchone() != ("ok",):
             return False
-        db.executescript(_SCHEMA)
+        db.executescript(_SCHEMA + LEDGER_SCHEMA)
+        quarantine_rows.set_up(db)
         if "type" not in {row[1] for row in db.execute("pragma table_info(node_state)")}:
             db.execute("alter table node_state add column type text not null default ''")
     except sqlite3.DatabaseError as err:
-        if err.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        if is_damage(err):
             return False
         raise
     return True
-
-
-def _move_aside(path: Path) -> Path:
-    """Give a file that SQLite cannot read another name; a person may still get at it."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    for tail in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{tail}", f"{aside}{tail}")
-    return aside

@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from flowengine.clock import Clock
-from flowengine.engine.delivery import DROPPED, settle_all
+from flowengine.engine.delivery import settle_all
+from flowengine.engine.fates import DROPPED, fate_at
 from flowengine.message import Message
 
 WhenFull = Literal["block", "drop-oldest", "drop-newest"]
@@ -138,7 +139,7 @@ class Wire:
                 cut = over - len(gone)
                 gone, messages = gone + messages[:cut], messages[cut:]
         self.dropped += len(gone)
-        settle_all(gone, DROPPED)
+        settle_all(gone, fate_at(DROPPED, "wire-full"))
         return messages
 
 

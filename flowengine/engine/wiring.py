@@ -13,9 +13,13 @@ from functools import partial
 from typing import Any
 
 from flowengine.engine.backlog import Backlog
+from flowengine.engine.calm import Calm
 from flowengine.engine.context import LEVELS
-from flowengine.engine.delivery import DROPPED, Intake, settle_all
+from flowengine.engine.delivery import Intake, settle_all
+from flowengine.engine.fates import DROPPED, fate_at
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
+from flowengine.engine.flowaccounts import FlowAccounts
+from flowengine.engine.gate import Gate
 from flowengine.engine.loops import set_work
 from flowengine.engine.outlet import ERROR, Target
 from flowengine.engine.plan import Plan, PlannedWire
@@ -40,6 +44,10 @@ class Wiring:
         self.clock = around.clock
         self.install_id = around.install_id
         self.region = Region(around.clock, self.fail)
+        journal = around.journals / f"{flow_id}.log" if around.journals is not None else None
+        self.gate = Gate()
+        self.accounts = FlowAccounts(flow_id, around.clock, journal, self.gate)
+        self.ledger = self.accounts.ledger
         self.nodes: dict[str, Running] = {}
         self.intakes: dict[str, Intake] = {}
         self.settings_wires: dict[PlannedWire, tuple[Wire, WireFeeder]] = {}
@@ -47,6 +55,8 @@ class Wiring:
         self._watchers: dict[str, list[Step]] = {}
         self._scopes: dict[str, list[str]] = {}
         self._left_over: list[SpillWire] = []
+        self._into: dict[str, list[PlannedWire]] = {}
+        self._calms: dict[str, Calm] = {}
 
     def fail(self, step: Step, message: Message, error: Exception) -> None:
         """Send a message by the error route."""
@@ -100,10 +110,13 @@ class Wiring:
         if kind.kind == "source":
             if isinstance(running.feeder, SourcePort):
                 return running.feeder
-            intake = self.intakes.setdefault(step.id, Intake(self.around.hurry))
+            intake = self.intakes.get(step.id)
+            if intake is None:
+                account = self.accounts.source(step.id)
+                intake = self.intakes[step.id] = Intake(self.around.hurry, account, self.gate)
             intake.window = getattr(running.thing, "window", None)
-            prefix = f"{self.install_id}-{self.around.session}-{self.id}-{step.id}-"
-            return SourcePort(self.region, step, intake, prefix)
+            prefix = f"{self.install_id}-{self.id}-{step.id}-"
+            return SourcePort(self.region, step, intake, prefix, self.accounts)
         if kind.boundary:
             if running.wire is None:
                 running.wire = self._inbox(running)
@@ -157,7 +170,11 @@ class Wiring:
             self.around.disk,
             status=lambda state, what: self.set_status(name, state, what),
             log=partial(self._say, name),
+            name=f"{name}.wire",
+            ledger=self.ledger,
+            gate=self.gate,
         )
+        backlog.scan_now()
         return SpillWire(self.clock, backlog, capacity=capacity, max_bytes=max_bytes)
 
     def _say(self, name: str, level: str, what: str, **facts: Any) -> None:
@@ -201,6 +218,7 @@ class Wiring:
         for wire in plan.wires:
             into.setdefault(wire.target, []).append(wire)
             out_of.setdefault(wire.source, []).append(wire)
+        self._into, self._calms = into, {}
         handlers = _behind(self._scopes, out_of)
         for catch, scope in self._scopes.items():  # an error leads from any of these to the catch
             into[catch] = [
@@ -221,6 +239,34 @@ class Wiring:
                 behind = self._feeders_behind(name, out_of)
                 running.wire.on_level = _leveller([f for f in feeders if f not in behind])
         self._level_anew()
+
+    def behind(self, name: str, asked_for: int) -> int | None:
+        """None if nothing waits in front of a node; else after how many ns to ask again."""
+        calm = self._calms.get(name)
+        if calm is None:
+            calm = self._calms[name] = self._calm_of(name)
+        return calm.behind(asked_for)
+
+    def _calm_of(self, name: str) -> Calm:
+        """What a node's messages come through, from the sources on."""
+        before: dict[str, list[str]] = {}
+        wires: list[Wire] = []
+        for target, planned in self._into.items():
+            before[target] = [wire.source for wire in planned]
+        seen, todo = set[str](), [name]
+        while todo:
+            at = todo.pop()
+            if at in seen or at not in self.nodes:
+                continue
+            seen.add(at)
+            todo += before.get(at, [])
+            inbox = self.nodes[at].wire
+            wires += [inbox] if inbox is not None else []
+            kept = [self.settings_wires.get(wire) for wire in self._into.get(at, [])]
+            wires += [wire for wire, _ in filter(None, kept)]
+        chosen = [self.nodes[at] for at in sorted(seen)]
+        sources = [(r.context, r.feeder) for r in chosen if isinstance(r.feeder, SourcePort)]
+        return Calm(self.clock, sources, wires)
 
     def _level_anew(self) -> None:
         """Wires and feeders may be linked otherwise than before: who stands still is told anew."""
@@ -295,7 +341,7 @@ class Wiring:
     def _drop(self, name: str, messages: list[Message]) -> None:
         """What waited in front of a node that is no more is dropped, and counted."""
         if messages:
-            settle_all(messages, DROPPED)
+            settle_all(messages, fate_at(DROPPED, "node-removed"))
             facts = {"flow": self.id, "node": name, "number": len(messages)}
             LOG.warning("dropped what waited: the node is gone", extra={"facts": facts})
 

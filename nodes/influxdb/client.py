@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from flowengine.errors import NodeError, RecordRefused, Unavailable
+from flowengine.errors import BatchTooLarge, NodeError, RecordRefused, Unavailable
 from flowengine.nodes.influxdb.csv import BadAnswer, QueryFailed, parse_rows
 from flowengine.nodes.influxdb.lineprotocol import Precision
 
@@ -24,6 +24,8 @@ COMPRESS_FROM = 8_000
 """Bytes from which a body is compressed; level 1 makes lines eight times smaller."""
 MAX_ANSWER = 32_000_000
 """Bytes of a query's answer at most."""
+MAX_REASON = 64_000
+"""Bytes that are read of an answer that says no; the rest, be it a gigabyte unpacked, is not."""
 MAX_WAIT = 3600.0
 """Seconds of a Retry-After that are believed."""
 
@@ -33,6 +35,18 @@ _FORM = "application/x-www-form-urlencoded"
 
 class WrongSetting(Unavailable):
     """The server is there, and a setting is wrong: a person must mend it, and nothing is lost."""
+
+    state = "failed"
+
+
+class _SaidNo(Exception):  # the server's word
+    """A status other than 2xx, with as much of the answer as is read."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__(response.status)
+        self.response = response
+        self.text: str = response.read(MAX_REASON).decode("utf-8", "replace")
+        response.close()
 
 
 class InfluxClient:
@@ -83,6 +97,20 @@ class InfluxClient:
             auth_basic=version == "1" and bool(token),
             retries=False,
         )
+        self._bound_reasons()
+
+    def _bound_reasons(self) -> None:
+        """The library reads a whole answer to raise its own error for it (F-73): raise ours."""
+        pool = self._client.api_client.rest_client.pool_manager
+        plain = pool.request
+
+        def request(*args: Any, **kwargs: Any) -> Any:
+            response = plain(*args, **kwargs)
+            if kwargs.get("preload_content") is False and not 200 <= response.status < 300:
+                raise _SaidNo(response)
+            return response
+
+        pool.request = request
 
     def close(self) -> None:
         """Close the connections; harmless when called twice."""
@@ -112,7 +140,7 @@ class InfluxClient:
                 f"{self.url} refuses: {self._clean(why)}", refused=_refused_lines(why, lines)
             )
         if status == 413:
-            raise RecordRefused(f"{self.url} refuses a body of {len(body)} bytes as too large.")
+            raise BatchTooLarge(f"{self.url} refuses a body of {len(body)} bytes as too large.")
         raise self._unavailable(status, why, after, bucket)
 
     def _write_to(self, bucket: str, precision: Precision) -> tuple[str, list[tuple[str, str]]]:
@@ -216,6 +244,8 @@ class InfluxClient:
         try:
             response = send()
             text = self._read(response)
+        except _SaidNo as err:
+            response, text = err.response, err.text
         except ApiException as err:
             if not err.status:  # a TLS error that the client has wrapped
                 raise self._absent(err.reason) from None

@@ -51,7 +51,7 @@ def parse_rows(text: str) -> Iterator[Row]:
     """
     annotations: dict[str, list[str]] = {}
     columns: list[_Column] | None = None
-    for cells in csv.reader(io.StringIO(text, newline=""), strict=True):
+    for cells in _lines(text):
         if not cells or cells == [""]:
             annotations, columns = {}, None
         elif cells[0].startswith("#"):
@@ -62,6 +62,14 @@ def parse_rows(text: str) -> Iterator[Row]:
             columns = _header(cells, annotations)
         else:
             yield _row(cells, columns)
+
+
+def _lines(text: str) -> Iterator[list[str]]:
+    """The cells of each line; an endless quote, or a cell of more than 128 KiB, is no CSV."""
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), strict=True)
+    except csv.Error as err:
+        raise BadAnswer(f"it is no CSV: {err}.") from err
 
 
 def _header(cells: list[str], annotations: dict[str, list[str]]) -> list[_Column]:

@@ -7,13 +7,16 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 from pydantic import Field, model_validator
 
 from flowengine import (
     Connection,
+    Known,
     Message,
     NodeConfig,
+    Read,
     Sink,
     SinkConfig,
     Source,
@@ -50,6 +53,10 @@ SECOND = 1_000_000_000
 _ECO = 0.005
 """Seconds between two reads in eco mode: fewer wake-ups on a quiet line, up to 5 ms more delay."""
 _REMEMBERED = 10_000
+_Came = tuple[tuple[int, int, int], Known | None]
+"""What a message is recognised by (packet id, checksum, arrival time), and its first copy."""
+_UNKNOWN: _Came = (0, 0, 0), None
+"""QoS 0: nothing comes again."""
 """Topics whose match is remembered; a full memory is emptied, not searched."""
 
 Qos = Literal[0, 1, 2]
@@ -131,6 +138,8 @@ class Broker(Connection[BrokerConfig]):
             self._options(),
             on_messages=self._received,
             on_state=self.context.status,
+            on_gap=partial(self.context.log, "warning"),
+            on_new_session=self._session_lost,
             clock=self.clock,
             random=self.clock.random.random,
         )
@@ -238,6 +247,13 @@ class Broker(Connection[BrokerConfig]):
             self._acknowledge()
         for source in self._sources:
             source.take(incoming, partial(self._settled, read))
+        for packet in incoming:  # until it is acknowledged, only its number is wanted
+            packet.payload = b""
+
+    def _session_lost(self) -> None:
+        """The broker has no session of ours: what was not acknowledged will not come again."""
+        for source in self._sources:
+            source.arrivals.session_lost()
 
     def _settled(self, read: "_Read") -> None:
         read.open -= 1
@@ -290,6 +306,20 @@ class _Read:
     def __init__(self, incoming: list[Incoming], open_: int) -> None:
         self.incoming = incoming
         self.open = open_
+
+
+def _read_of(came: list[_Came], redelivered: int) -> Read | None:
+    """What one read brought, by what it is recognised; None if nothing of it comes again."""
+    read = Read()
+    read.redelivered = redelivered
+    is_known = bool(redelivered)
+    for place, (arrival, known) in enumerate(came):
+        if known is not None:
+            read.again[place] = known.number
+        else:
+            read.arrivals.append(arrival)
+            is_known = is_known or arrival[0] != 0
+    return read if is_known else None
 
 
 class StandIn:
@@ -405,6 +435,8 @@ class In(Source[InConfig]):
         self._metas: dict[tuple[int, bool, bool], dict[str, Any]] = {}
         self._ignores = self.config.retained == "ignore"
         self._broker: Any = self.context.connection(self.config.broker)
+        self._marks: dict[str, int] = {}
+        self.arrivals = self.context.arrivals()
 
     @property
     def window(self) -> int | None:  # type: ignore[override]  # it follows the protocol in use
@@ -441,11 +473,18 @@ class In(Source[InConfig]):
         return True
 
     def take(self, incoming: list[Incoming], settled: Callable[[], None] | None) -> None:
-        """Let in what is ours of one read; `settled` when all of it is committed."""
+        """Let in what is ours of one read; `settled` when all of it is committed.
+
+        What came before and is on its way, or committed, is not let in again: its turn to be
+        acknowledged comes with this read.
+        """
         messages: list[Message] = []
         failed: list[tuple[Message, Exception]] = []
-        keys, metas, read = self._keys, self._metas, self._decode
+        came: list[_Came] = []
+        came_failed: list[_Came] = []
+        keys, metas, decode = self._keys, self._metas, self._decode
         at = self._stamper.arrivals(len(incoming))
+        redelivered = 0
         for packet in incoming:
             topic = packet.topic
             key = keys[topic] if topic in keys else self._key_of(topic)
@@ -462,18 +501,41 @@ class In(Source[InConfig]):
                     continue  # the copy for another filter
                 meta = self._meta_with(packet, properties)
                 content_type = properties.get("content_type")
+            time, came_as = at, _UNKNOWN
+            if packet.qos:
+                mark = crc32(packet.payload, self._mark_of(topic))
+                known = self.arrivals.find(packet.mid, mark, is_marked=packet.dup)
+                if known is not None:
+                    redelivered += 1
+                    if not self.arrivals.is_former(known.number):
+                        continue
+                    time = known.time
+                came_as = (packet.mid, mark, time), known
             if packet.too_large:
-                failed.append((Message(None, topic, at, key, meta), too_large(packet)))
+                failed.append((Message(None, topic, time, key, meta), too_large(packet)))
+                came_failed.append(came_as)
                 at += 1
                 continue
             try:
-                messages.append(Message(read(packet.payload, content_type), topic, at, key, meta))
+                payload = decode(packet.payload, content_type)
+                messages.append(Message(payload, topic, time, key, meta))
+                came.append(came_as)
             except NodeError as err:
-                failed.append((Message(packet.payload, topic, at, key, meta), err))
+                failed.append((Message(packet.payload, topic, time, key, meta), err))
+                came_failed.append(came_as)
             at += 1
         if not self._stamper.is_plain:
             self._stamper.read(messages)
-        self.emit(messages, settled, failed)
+        self.emit(messages, settled, failed, _read_of([*came, *came_failed], redelivered))
+
+    def _mark_of(self, topic: str) -> int:
+        """The checksum of a topic, remembered."""
+        mark = self._marks.get(topic)
+        if mark is None:
+            if len(self._marks) >= _REMEMBERED:
+                self._marks.clear()
+            mark = self._marks[topic] = crc32(topic.encode())
+        return mark
 
     def _key_of(self, topic: str) -> str | None:
         """The default key of a topic (R10), None if it is not ours; remembered."""

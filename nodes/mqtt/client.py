@@ -6,6 +6,8 @@ SUBSCRIBE, UNSUBSCRIBE and DISCONNECT. A client serves one connection and is thr
 """
 
 import asyncio
+import ipaddress
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +36,7 @@ _LIMITS_311 = Limits(in_flight=100, in_flight_qos2=20)
 """An MQTT 3.1.1 broker cannot say its limits: AWS closes above 100, mosquitto above 20 in QoS 2."""
 _QUICK = 250_000  # ns between reads that follow closely
 _REST = 0.001  # seconds; the shortest wait that epoll knows
+_LOOKUP = 8.0  # seconds
 
 
 class FastClient:
@@ -83,6 +86,7 @@ class FastClient:
         """Connect and send CONNECT; `Events` tells what comes of it. OSError if nothing answers."""
         options = self._options
         name = (options.server_name or options.host) if options.tls else None
+        await _look_up(options.host, options.port)
         await asyncio.get_running_loop().create_connection(
             lambda: self._pipe,
             options.host,
@@ -299,7 +303,7 @@ class FastClient:
             self._asked = None
         if self._asked is not None and now - self._asked >= keepalive // 2:
             what = f"the broker {self._where} has stopped answering"
-            self._ending = self._ending or Ending("lost", what + ".")
+            self._ending = self._ending or Ending("dead", what + ".")
             self._pipe.abort()
             return
         quiet_since = self._said if self._is_held else min(self._said, self._heard)
@@ -307,3 +311,22 @@ class FastClient:
             self._write(b"\xc0\0")
             self._asked = None if self._is_held else now
         self._plan_beat()
+
+
+async def _look_up(host: str, port: int) -> None:
+    """See that the host has an address; gaierror if not, or if no name server answers.
+
+    The connection looks it up again. Asking here tells a name that is not known for the moment,
+    which is soon asked again, from a broker that does not answer.
+    """
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        pass
+    else:
+        return
+    try:
+        async with asyncio.timeout(_LOOKUP):
+            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") from None

@@ -11,6 +11,8 @@ class Comeback:
     FIRST, LAST = 1.0, 60.0
     STEADY = 5.0
     """A connection that held for so long starts the delays anew."""
+    LOOKUP = 15.0
+    """The longest wait for a name: asking again burdens no broker, which may have moved."""
     BRIEF, WITHIN, APART = 10.0, 30.0, 10.0
     """Two endings of BRIEF lives WITHIN so long: another client has our id; stay APART at least."""
 
@@ -28,7 +30,9 @@ class Comeback:
             self._delay = self.FIRST
         wait = self._delay * (0.5 + self._random() / 2)
         self._delay = min(self._delay * 2, self.LAST)
-        # Only MQTT 5 brokers say it; others just close a connection that has hardly begun.
+        if ending.kind == "unnamed":
+            wait = min(wait, self.LOOKUP)
+        # Few brokers say it: others just close a connection that has hardly begun, without a reset.
         unsaid = ending.kind == "lost" and lived is not None and lived < self.BRIEF
         if ending.kind != "taken" and not unsaid:
             return wait, False

@@ -75,8 +75,9 @@ class MqttLink:
 
     `on_messages` gets what each read gave, in order; it must not raise. `on_state` gets the state
     and a sentence, once per change. States: `connecting`, `running`, `failed` (the broker refuses:
-    someone must act, the link tries on), `stopped`. `random` gives numbers from 0 to 1 for the
-    jitter.
+    someone must act, the link tries on), `stopped`. `on_gap` gets a sentence when the broker lost
+    the session, and `on_new_session` is called when it has none. `random` gives numbers from 0 to 1
+    for the jitter.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class MqttLink:
         *,
         on_messages: Callable[[list[Incoming]], None],
         on_state: Callable[[str, str], None],
+        on_gap: Callable[[str], None] = lambda _what: None,
+        on_new_session: Callable[[], None] = lambda: None,
         clock: LinkClock | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
@@ -93,6 +96,7 @@ class MqttLink:
         """Number of the connection; acknowledgements for an earlier one are dropped."""
         self.session_present = False
         self._options, self._on_messages, self._on_state = options, on_messages, on_state
+        self._on_gap, self._on_new_session = on_gap, on_new_session
         self._clock: LinkClock = clock or _LoopClock()
         self._where = f"{options.host}:{options.port}"
         self._choice = ProtocolChoice(options.protocol)
@@ -242,16 +246,23 @@ class MqttLink:
             self._hold([message for message in self._held if not message.qos])
         else:
             self._recorded.clear()
+            self._on_new_session()
         # Asking again is free of retained messages in MQTT 5 only (retain handling 1).
         self._subscriptions.connected(
             session_present=session_present, ask_again=self._choice.version5
         )
         self._choice.accepted()
         what = f"connected to {self._where} by MQTT {self.protocol}."
-        if self._was_connected and not session_present and not self._options.clean_start:
+        is_gap = self._was_connected and not session_present and not self._options.clean_start
+        if is_gap:
             what += " The broker had lost the session: messages sent meanwhile may be missing."
         self._was_connected = True
         self._say("running", what)
+        if is_gap:
+            self._on_gap(
+                f"the broker {self._where} had lost the session: messages sent meanwhile may be "
+                "missing. Turn on persistence in the broker, or raise session_expiry."
+            )
         if self._taken_in is not None and not self._taken_in.done():
             self._taken_in.set_result(None)
         if self._client is not None:

@@ -13,12 +13,24 @@ from paho.mqtt.reasoncodes import ReasonCode
 class Ending:
     """Why a connection ended, or never began: what happened, and how to mend it.
 
-    Kinds: `lost` (network, or the broker closed), `mute` (closed before CONNACK), `silent` (no
-    CONNACK), `refused` (someone must act), `version` (protocol not spoken), `taken` (another client
-    has our id), `closed` (by us).
+    Kinds: `lost` (closed, or never reached), `broken` (a reset, no route), `dead` (the broker
+    stopped answering), `unnamed` (its name has no address), `mute` (closed before CONNACK),
+    `silent` (no CONNACK), `refused` (someone must act), `version` (protocol not spoken), `taken`
+    (another client has our id), `closed` (by us).
     """
 
-    kind: Literal["lost", "mute", "silent", "refused", "version", "taken", "closed"]
+    kind: Literal[
+        "lost",
+        "broken",
+        "dead",
+        "unnamed",
+        "mute",
+        "silent",
+        "refused",
+        "version",
+        "taken",
+        "closed",
+    ]
     what: str
     mend: str = ""
 
@@ -75,7 +87,9 @@ def loss(where: str, error: Exception | None, *, accepted: bool, tls: bool) -> E
             if tls
             else "Look whether the port is the right one and whether it wants TLS.",
         )
-    return Ending("lost", f"{where} closed the connection" + (f" ({error})." if error else "."))
+    if error is not None:
+        return Ending("broken", f"{where} closed the connection ({error}).")
+    return Ending("lost", f"{where} closed the connection.")
 
 
 def fault(where: str, error: Exception) -> Ending:
@@ -100,7 +114,7 @@ def fault(where: str, error: Exception) -> Ending:
         return Ending("refused", f"no TLS with {where}: {reason}.", mend)
     if isinstance(error, socket.gaierror):
         return Ending(
-            "lost", f"the host of {where} is not known ({error.strerror}).", "Correct host."
+            "unnamed", f"the host of {where} is not known ({error.strerror}).", "Correct host."
         )
     if isinstance(error, TimeoutError):
         return Ending("lost", f"{where} does not answer.", "Look at host, port and the firewall.")

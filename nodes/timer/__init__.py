@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOK = 30_000_000_000
 """How often the wall clock is looked at, for it may be set while a cron timer waits."""
-_SET_BACK = timedelta(hours=3)
+_NEW_TIME = timedelta(hours=3)
 _MOST_MISSED = 1000
 
 
@@ -116,7 +116,8 @@ class Cron(_Timer[CronConfig]):
     Out: `payload`, key = the node's id, time = now. A time that daylight saving skips fires at the
     next minute there is, one that comes twice fires once. Times that went by while the flow was
     full or the box asleep are one message, with `meta.missed` = how many more there were. A wall
-    clock that is set back by less than three hours makes nothing fire twice.
+    clock that is set back by less than three hours makes nothing fire twice; one that is set by
+    more, as that of a box that has booted in 1970, shows a new time with nothing to make up for.
     """
 
     def setup(self) -> None:
@@ -145,9 +146,10 @@ class Cron(_Timer[CronConfig]):
 
     def fire(self) -> None:
         """Look at the wall clock; tell if one or more times were reached."""
+        self.clock.trust.look()  # a clock that was set is a new time, and no sleep
         now, last = self._now(), self._last
         self._last = now
-        if now < last - _SET_BACK:
+        if now < last - _NEW_TIME:
             # cron(8): a larger correction is a new time, with nothing to make up for
             self._next = self._schedule.after(now, self._zone)
         if self._next is None or now < self._next:
@@ -162,3 +164,10 @@ class Cron(_Timer[CronConfig]):
             self._next = self._schedule.after(self._next, self._zone)
         self.tell(missed)
         self._wait()
+
+    def clock_set(self, jump: int) -> None:
+        """By more than three hours: the next time is one after now."""
+        if self._is_open and abs(jump) > _NEW_TIME // timedelta(microseconds=1) * 1000:
+            self._last = self._now()
+            self._next = self._schedule.after(self._last, self._zone)
+            self._wait()

@@ -18,6 +18,7 @@ from flowengine import (
     rfc3339,
 )
 from flowengine.fields import Duration, PathField, fault
+from flowengine.nodes.jumps import Jumps
 from flowengine.nodes.keyed import NO_MOMENT, key_of
 from flowengine.nodes.spans import Span
 from flowengine.nodes.window.aggregate import Tally, adder, result
@@ -101,14 +102,18 @@ class Window(Node[WindowConfig]):
     `count` goes from its first to its last member's time.
     Out `late`: a message whose every window has closed, with `meta.late`, how far behind it is.
     State, per key: the open windows; members keep their acknowledgement open until the window left.
-    A window closes when newest event time + monotonic time since then − `lateness` reaches its end;
-    that time stands while the engine is down, so what waited at a broker is not late.
+    A window closes when newest event time − `lateness` reaches its end; or, so that the last one of
+    a silent device comes out, once as much monotonic time has passed since the newest message came,
+    and nothing waits in front of the node. So neither an engine that was down, nor a source that
+    was stopped, nor an event loop that stood still makes a message late that waited meanwhile.
+    When the wall clock is set, windows of messages stamped by arrival move along: they close when
+    they would have, out of line with the clock for once, with `meta.time_quality` = "mended".
     """
 
     class State(NodeState):
         """The open windows, and what the watermark comes from.
 
-        `newest` event time `arrived` at (monotonic); the watermark came up to `high` so far; the
+        `newest` event time `arrived` at (monotonic); what ends at `high` or before is closed; the
         timer is set for `timer` (monotonic); `windows` counts those made.
         """
 
@@ -137,7 +142,10 @@ class Window(Node[WindowConfig]):
             for field in config.fields
         ]
         self._look: dict[str, Window.State] = {}
+        self._due: dict[str, Window.State] = {}
+        self._due_since = 0
         self._timer: Any = None
+        self._jumps = Jumps(self.context)
 
     async def close(self) -> None:
         """Take the timer back."""
@@ -152,16 +160,16 @@ class Window(Node[WindowConfig]):
         time = message.time
         if self._size is not None:
             return self._fill(message, self._size, state)
-        now, newest, high = self._monotonic(), state.newest, state.high
-        # The watermark rises by the time that went by, then by the message's own time.
+        if self._jumps.pending:
+            self._follow(message, state)
+        newest, arrived, high = state.newest, state.arrived, state.high
         if newest is None:
             state.key = self._key_of(message)
             newest = time - 1
-        elif (passed := newest + now - state.arrived - self._lateness) > high:
-            state.high = high = passed
+        before = newest
         if time > newest:
             state.newest = newest = time
-            state.arrived = now
+            state.arrived = self._monotonic()
             if time - self._lateness > high:
                 state.high = high = time - self._lateness
         opened, left = state.open, []
@@ -173,8 +181,9 @@ class Window(Node[WindowConfig]):
         else:
             windows = self._windows(message, state)
             if not windows:
-                late = format_duration((high - time) // 1_000_000 * 1_000_000)
-                return {"out": left, "late": message.with_meta(late=late)}
+                passed = before + self._monotonic() - arrived - self._lateness
+                behind = (max(high, passed) - time) // 1_000_000 * 1_000_000
+                return {"out": left, "late": message.with_meta(late=format_duration(behind))}
         self._count_in(message, windows)
         if state.arrived + opened[0].end + self._lateness - newest < state.timer:
             self._look_soon(state.key, state)
@@ -184,23 +193,24 @@ class Window(Node[WindowConfig]):
         """Count a message into the one window, which leaves when it has `size`."""
         if not state.open:
             state.key = self._key_of(message)
-        (window,) = counted(state.open, message.time, self._maker(state))
+        (window,) = counted(state.open, message.time, self._maker(state, message))
         self._count_in(message, [window])
         if window.count < size:
             return None
         return self._leave(state.open.pop(), state.key)
 
-    def _maker(self, state: State) -> Make:
+    def _maker(self, state: State, message: Message) -> Make:
         def make(start: int, end: int) -> Open:
             state.windows += 1
+            clock = str(message.meta.get("clock", "")).rpartition("/")[0]
             held = f"{state.key}\0{state.windows}"
-            return Open(start, end, held, [Tally() for _ in self.config.fields])
+            return Open(start, end, held, [Tally() for _ in self.config.fields], clock=clock)
 
         return make
 
     def _windows(self, message: Message, state: State) -> list[Open]:
         """The open windows that the message belongs to, new ones among them."""
-        config, opened, make = self.config, state.open, self._maker(state)
+        config, opened, make = self.config, state.open, self._maker(state, message)
         time, high = message.time, state.high
         if config.every is not None:
             every, hop = config.every, config.hop or config.every
@@ -252,6 +262,11 @@ class Window(Node[WindowConfig]):
         # The same window made again after a crash has the same id.
         made = f"{self.context.flow}/{self.context.node}/{key}/{window.start}"
         message = Message(payload, window.topic, window.start, key, id=made)
+        if window.clock:
+            mark = f"{window.clock}/{window.start}"
+            message.meta = {"time_quality": "unsynced", "clock": mark}
+        elif window.is_moved:
+            message.meta = {"time_quality": "mended"}
         return self.context.give(message, window.held)
 
     # -- time goes by
@@ -279,19 +294,60 @@ class Window(Node[WindowConfig]):
             self._timer = self.clock.call_at(self.clock.monotonic(), self._look_now)
 
     def _look_now(self) -> None:
-        look, self._look, self._timer = self._look, {}, None
+        """Set the timers of the keys that were noted; close what is due, unless messages wait."""
+        self._timer = None
         now = self._monotonic()
-        over: list[tuple[int, str, Open]] = []
+        look, self._look = self._look, {}
+        if not self._due:
+            self._due_since = now
         for key, state in look.items():
-            if state.newest is None:
-                continue
-            state.high = max(state.high, state.newest + now - state.arrived - self._lateness)
+            self._await(key, state, now)
+        if not self._due:
+            return
+        wait = self.context.behind(now - self._due_since)
+        if wait is not None:
+            self._timer = self.clock.call_at(now + wait, self._look_now)
+            return
+        due, self._due = self._due, {}
+        over: list[tuple[int, str, Open]] = []
+        for key, state in due.items():
+            passed = (state.newest or 0) + now - state.arrived - self._lateness
+            ends = [window.end for window in state.open if window.end <= passed]
+            state.high = max([state.high, *ends])
             over += [(window.end, key, window) for window in self._over(state)]
-            if state.open:
-                due = state.arrived + state.open[0].end + self._lateness - state.newest
-                if due < state.timer:
-                    state.timer = due
-                    self.context.wake_at(key, due)
+            self._await(key, state, now)
         if over:
             over.sort(key=itemgetter(0, 1))
             self.context.emit("out", [self._leave(window, key) for _, key, window in over])
+
+    def _await(self, key: str, state: State, now: int) -> None:
+        """Wait for the moment at which the key's first window is over, or note that it is now."""
+        if state.newest is None or not state.open:
+            return
+        due = state.arrived + state.open[0].end + self._lateness - state.newest
+        if due <= now:
+            self._due[key] = state
+        elif due < state.timer:
+            state.timer = due
+            self.context.wake_at(key, due)
+
+    # -- the wall clock is set
+
+    def clock_set(self, jump: int) -> None:
+        """Windows of messages stamped by arrival are to move along."""
+        self._jumps.note(jump)
+
+    def _follow(self, message: Message, state: State) -> None:
+        """Move the key's windows if its messages are stamped by the clock that was set."""
+        if state.newest is None or self._size is not None:
+            return
+        expected = state.newest + self._monotonic() - state.arrived
+        jump = self._jumps.of(state.key, message.time, expected)
+        if not jump:
+            return
+        trust = self.clock.trust
+        state.newest += jump
+        state.high += jump
+        for window in state.open:
+            window.move(jump)
+            window.clock = "" if trust.is_synced else trust.era

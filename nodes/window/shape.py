@@ -16,7 +16,8 @@ from flowengine.nodes.window.aggregate import Tally, merge
 class Open(msgspec.Struct):
     """One window that is not closed yet: its bounds, its members so far, its fields' tallies.
 
-    `held` names the members' receipts; it stays when a session's bounds move.
+    `held` names the members' receipts; it stays when a session's bounds move. `clock` says by which
+    clock its bounds are stamped, if that was not set (`trust.era`); `is_moved`: it was, meanwhile.
     """
 
     start: int
@@ -26,6 +27,19 @@ class Open(msgspec.Struct):
     count: int = 0
     newest: int = -(1 << 62)
     topic: str = ""
+    clock: str = ""
+    is_moved: bool = False
+
+    def move(self, jump: int) -> None:
+        """The clock that stamped the members was set by `jump` ns."""
+        self.start += jump
+        self.end += jump
+        self.newest += jump
+        self.is_moved = True
+        for tally in self.fields:
+            if tally.first_at <= tally.last_at:  # a number came
+                tally.first_at += jump
+                tally.last_at += jump
 
 
 Make = Callable[[int, int], Open]

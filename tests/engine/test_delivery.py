@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowengine.engine.delivery import (
-    DELIVERED,
-    DROPPED,
-    FILTERED,
-    QUARANTINED,
-    SPOOLED,
-    Intake,
-    JoinedReceipt,
-    settle_all,
-)
+from flowengine.engine.delivery import Intake, JoinedReceipt, settle_all
+from flowengine.engine.fates import DELIVERED, DROPPED, FILTERED, QUARANTINED, SPOOLED
+from flowengine.engine.ledger import Book, SourceLedger
 from flowengine.message import Message
 
 
@@ -72,7 +65,9 @@ def test_r31_every_branch_must_settle() -> None:
     ],
 )
 def test_r16_a_message_counts_at_its_worst_fate(fates: tuple[int, ...], worst: int) -> None:
-    intake = Intake()
+    book = Book()
+    book.add("source", [1])  # a spool has it
+    intake = Intake(ledger=SourceLedger("source", [book]))
     [message] = let_in(intake, 1)
     message.receipt.take(len(fates) - 1)
     for fate in fates:

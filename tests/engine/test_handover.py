@@ -9,7 +9,7 @@ import pytest
 
 from flowengine import Connection, Message, Node, NodeConfig, Source, connection_type, node
 from flowengine.clock import SECOND
-from flowengine.engine.delivery import DROPPED, SPOOLED
+from flowengine.engine.fates import DROPPED
 from flowengine.fields import connection
 from flowengine.node import Sink
 from tests.engine import rigs
@@ -165,7 +165,7 @@ def test_what_a_node_that_is_gone_held_stays_in_its_saved_state(tmp_path: Path) 
         TAPS["in"].turn(3)
         await rig.pass_time(2 * SECOND)
         assert TAPS["in"].acks == [1, 2, 3]
-        assert fates(rig)[SPOOLED] == 2
+        assert rig.engine.flows["test"].intakes["in"].in_flight == 2
         await rig.deploy(nodes, ["in -> d", "d -> out"])
         await rig.pass_time(20 * SECOND)
         assert BINS["out"].got == [3, 1, 2]

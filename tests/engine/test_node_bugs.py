@@ -11,8 +11,8 @@ import pytest
 
 from flowengine import KeyedConfig, Message, Node, NodeConfig, NodeState, Sink, node
 from flowengine.clock import SECOND, ToldClock
-from flowengine.engine.checkpoint import forget_idle
-from flowengine.engine.delivery import DROPPED, FATES
+from flowengine.engine.fates import DROPPED, FATES
+from flowengine.engine.idle import forget_idle
 from flowengine.engine.quarantine import as_text
 from flowengine.engine.state import Entries
 from flowengine.engine.store import Store

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flowengine.clock import SECOND
 from tests.engine.rigs import BINS, TAPS, Rig, plan
 
 # Nodes that send a number by one of two outputs, whatever kind of node they are.
@@ -56,6 +57,7 @@ def test_order(tmp_path_factory: Any, fork: str, way: str, reads: list[list[int]
                 TAPS["in"].turn(*read)
                 await rig.settle()
             assert BINS["out"].got == [payload for read in given_in for payload in read]
+            await rig.pass_time(2 * SECOND)
             assert TAPS["in"].acks == BINS["out"].got
 
     asyncio.run(scene(tmp_path_factory.mktemp("order")))

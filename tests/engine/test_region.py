@@ -7,7 +7,7 @@ from pydantic import Field
 
 from flowengine import KeyedConfig, Message, Node, NodeConfig, NodeState, node
 from flowengine.clock import ToldClock
-from flowengine.engine.delivery import DELIVERED, QUARANTINED
+from flowengine.engine.fates import DELIVERED, QUARANTINED
 from flowengine.engine.outlet import HELD_BACK, Outlet
 from flowengine.engine.state import Entries
 from flowengine.errors import NodeError
@@ -326,5 +326,6 @@ def test_fates_tell_quarantine_from_delivery() -> None:
         "spooled": 0,
         "dropped": 0,
         "quarantined": 0,
+        "missing": 0,
     }
     assert (DELIVERED, QUARANTINED) == (1, 4)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from flowengine import Message, Sink, SinkConfig, node
 from flowengine.clock import SECOND, ToldClock
-from flowengine.engine.delivery import FATES, Intake
+from flowengine.engine.delivery import Intake
+from flowengine.engine.fates import FATES
+from flowengine.engine.flowaccounts import FlowAccounts
 from flowengine.engine.outlet import ERROR, Outlet
 from flowengine.engine.region import Region
 from flowengine.engine.sink import SinkRunner
@@ -72,7 +74,8 @@ class Rig:
         self.step.outlets[ERROR] = Outlet(ERROR)
         self.step.region = self.region
         self.wire = Wire(self.clock)
-        self.intake = Intake()
+        self.accounts = FlowAccounts("flow", self.clock, None)
+        self.intake = Intake(ledger=self.accounts.source("in"))
         self.acked = 0
         self.folder = folder
         self.runner = SinkRunner(
@@ -84,6 +87,7 @@ class Rig:
             disk=None,
             status=lambda state, _what: self.statuses.append(state),
             log=lambda _level, what, **_facts: self.logs.append(what),
+            accounts=self.accounts,
         )
 
     def _spool(self, settings: SpoolConfig) -> Spool:
@@ -401,12 +405,12 @@ def test_r59_live_first_writes_new_data_before_the_backlog_is_through(tmp_path: 
 
 def test_a_write_that_is_cancelled_gives_back_only_what_was_not_written(tmp_path: Path) -> None:
     rig = Rig({"batch": {"age": "0s", "size": 100}})
-    rig.shelf.bad = {0}  # so that the batch is written by halves
+    rig.shelf.bad = {3}  # so that the batch is written by halves
     hang = asyncio.Event()
     plain = rig.shelf.write
 
     async def write(records: list[Any]) -> None:
-        if records[0] >= 5:
+        if records[0] >= 4:
             await hang.wait()
         await plain(records)
 
@@ -420,9 +424,9 @@ def test_a_write_that_is_cancelled_gives_back_only_what_was_not_written(tmp_path
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(scene())
-    assert rig.shelf.stored == [1, 2, 3, 4]
-    assert [m.payload for m in rig.wire.take(99)] == [5, 6, 7, 8, 9]
-    assert rig.intake.in_flight == 5
+    assert rig.shelf.stored == [0, 1, 2]
+    assert [m.payload for m in rig.wire.take(99)] == [4, 5, 6, 7, 8, 9]
+    assert rig.intake.in_flight == 6
 
 
 def test_stopping_without_a_spool_while_the_far_side_is_away_ends() -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from flowengine.clock import ToldClock
 from flowengine.engine.backlog import Backlog
-from flowengine.engine.delivery import DELIVERED, SPOOLED, Intake, settle_all
+from flowengine.engine.delivery import Intake, settle_all
+from flowengine.engine.fates import DELIVERED, SPOOLED
+from flowengine.engine.flowledger import FlowLedger
 from flowengine.engine.spill import SpillWire
 from flowengine.engine.spool import Spool
 from flowengine.message import Message
@@ -23,10 +25,11 @@ class Rig:
         clock = ToldClock()
         config = SpoolConfig()
         spool = Spool(folder, max_bytes=10_000_000, max_age_ns=None, now=clock.now)
-        backlog = Backlog(spool, config, clock, None, status=print, log=print)
+        ledger = FlowLedger()
+        backlog = Backlog(spool, config, clock, None, status=print, log=print, ledger=ledger)
         self.told: list[int] = []
         self.wire = SpillWire(clock, backlog, capacity=capacity, max_bytes=10**9)
-        self.intake = Intake()
+        self.intake = Intake(ledger=ledger.source("in"))
         self.acked = 0
 
     def put(self, *payloads: int) -> None:

@@ -12,8 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowengine.engine.segment import FRAME_BYTES, HEADER_BYTES, encode_header, segment_name
-from flowengine.engine.spool import OsDisk, Spool, SpoolBroken, SpoolFull
+from flowengine.engine.disk import OsDisk
+from flowengine.engine.segment import (
+    CURSOR,
+    CURSOR_APART,
+    FRAME_BYTES,
+    HEADER_BYTES,
+    decode_cursor,
+    encode_cursor,
+    encode_header,
+    segment_name,
+)
+from flowengine.engine.spool import Spool, SpoolBroken, SpoolFull
 
 FOLDER = Path("/spool")
 SECOND = 10**9
@@ -121,6 +131,14 @@ class SimDisk:
         file.dirty.append((len(file.data), bytes(data)))
         file.data += data
         return len(data)
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        file = self._file(path)
+        if len(file.data) < offset + len(data):
+            raise OSError(errno.ENOSPC, "too short")
+        file.data[offset : offset + len(data)] = data
+        file.dirty.append((offset, bytes(data)))
+        self._sync("overwrite", file, path)
 
     def truncate(self, path: Path, size: int) -> None:
         self._tick("truncate", path)
@@ -451,6 +469,73 @@ def test_f50_on_a_full_disk_done_segments_go_even_if_the_cursor_cannot_be_writte
     assert [seq for seq, _ in everything(opened(disk.crash()))] == list(range(15, 21))
 
 
+def full_disk(disk: SimDisk) -> None:
+    """From now on no file can be made, and none grows; what is there can be written over."""
+    disk.fault = lambda op, _path: (
+        OSError(errno.ENOSPC, "no space left") if op in ("open", "write") else None
+    )
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_f50_what_was_done_on_a_full_disk_is_not_missed_after_a_power_cut(
+    seed: int | None,
+) -> None:
+    disk = filled()
+    spool = opened(disk)
+    full_disk(disk)
+    spool.commit(15)
+    spool.flush_cursor()
+    assert [path.name for path in parts(disk)] == [segment_name(14)]
+    again = opened(disk.crash(chances(seed) if seed else None))
+    assert (again.report, again.lost, again.cursor) == ([], [], 15)
+    assert [seq for seq, _ in everything(again)] == list(range(15, 20))
+
+
+def test_f50_a_power_cut_at_any_operation_on_a_full_disk_loses_nothing_and_misses_nothing() -> None:
+    for crash_at in range(40):
+        disk = filled()
+        spool = opened(disk)
+        full_disk(disk)
+        disk.crash_at = disk.ops + crash_at
+        done = 0
+        try:
+            for upto in (3, 8, 15, 20):
+                spool.commit(upto)
+                spool.flush_cursor()
+                done = upto
+        except Crash:
+            pass
+        again = opened(disk.crash(chances(crash_at)))
+        assert again.lost == [], crash_at
+        there = [seq for seq, _ in everything(again)]
+        assert there == list(range(again.cursor, 20)), crash_at
+        assert again.cursor >= done
+
+
+def test_f50_once_there_is_room_again_the_cursor_is_a_file_of_its_own_again() -> None:
+    disk = filled()
+    spool = opened(disk)
+    full_disk(disk)
+    spool.commit(9)
+    spool.flush_cursor()
+    disk.fault = lambda _op, _path: None
+    spool.commit(10)
+    spool.flush_cursor()
+    cursor = bytes(disk.names[FOLDER / CURSOR].data)
+    assert cursor == encode_cursor(10, 20)
+    assert spool.report == []
+
+
+@pytest.mark.parametrize("at", [0, 9, 31, CURSOR_APART, CURSOR_APART + 31])
+def test_f54_either_copy_of_the_cursor_is_enough(at: int) -> None:
+    data = bytearray(encode_cursor(7, 20))
+    data[at] ^= 1
+    assert decode_cursor(bytes(data)) == (7, 20)
+    assert decode_cursor(encode_cursor(7, 20)[:32]) == (7, 20)  # as earlier versions wrote it
+    data[at ^ CURSOR_APART] ^= 1
+    assert decode_cursor(bytes(data)) is None
+
+
 def test_f50_a_full_disk_gives_back_the_segment_in_use_once_all_in_it_is_done() -> None:
     disk = SimDisk()
     spool = opened(disk)
@@ -486,6 +571,24 @@ def test_f61_records_stamped_before_the_clock_was_set_are_not_dropped_for_their_
     clock[0] = 1_800_000_000 * SECOND
     assert spool.expire() == (0, 0)
     assert spool.depth == 1
+
+
+def test_f59_it_says_when_the_oldest_will_be_too_old() -> None:
+    clock = [100 * SECOND]
+    spool = Spool(FOLDER, disk=SimDisk(), now=lambda: clock[0], max_age_ns=60 * SECOND)
+    assert spool.expires_in() is None
+    spool.append([record(0)])
+    clock[0] += 20 * SECOND
+    spool.append([record(1)])
+    due = spool.expires_in()
+    assert due == 40 * SECOND + 1
+    clock[0] += due - 1
+    assert spool.expire() == (0, 0)
+    clock[0] += 1
+    assert (spool.expires_in(), spool.expire().records) == (0, 1)
+    assert spool.expires_in() == 20 * SECOND
+    clock[0] = 1_800_000_000 * SECOND  # the clock was not set when they came
+    assert spool.expires_in() is None
 
 
 def test_without_an_age_nothing_expires() -> None:
@@ -1052,6 +1155,16 @@ def test_f55_renamed_and_swapped_segments_find_home(names: dict[int, str]) -> No
     assert everything(spool) == [(n, record(n)) for n in range(20)]
     assert (spool.lost, parts(disk)) == ([], files)
     assert len(spool.report) == len(names)
+
+
+@pytest.mark.parametrize("size", [1, 64, 5000])
+def test_f55_nonsense_under_a_far_number_is_no_loss(size: int) -> None:
+    disk = filled()
+    disk.names[FOLDER / segment_name(10**12)] = _File(b"\xff" * size)
+    spool = opened(disk)
+    assert (spool.lost, spool.appended) == ([], 20)
+    assert everything(spool) == [(n, record(n)) for n in range(20)]
+    assert spool.append([b"on"]) == 21
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

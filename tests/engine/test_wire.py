@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowengine.clock import ToldClock
-from flowengine.engine.delivery import DROPPED, Intake
+from flowengine.engine.delivery import Intake
+from flowengine.engine.fates import DROPPED
 from flowengine.engine.wire import Wire
 from flowengine.message import Message
 

@@ -12,8 +12,10 @@ from aiocoap.numbers.types import Type
 
 from flowengine.clock import SECOND, Clock, ToldClock
 from flowengine.config import validate_config
+from flowengine.engine.arrivals import Arrivals
 from flowengine.engine.context import NodeContext
-from flowengine.node import MARK
+from flowengine.engine.ledger import SourceLedger
+from flowengine.node import MARK, Recogniser
 from flowengine.nodes import coap
 from flowengine.testing import NodeBench
 from tests.system.real import LOOPBACK, free_port
@@ -67,6 +69,14 @@ class Host:
 
     def take_in(self, *_: Any) -> None:
         """A connection lets nothing in."""
+
+    def behind(self, _node: str, _asked_for: int) -> int | None:
+        """Nothing waits."""
+        return None
+
+    def arrivals(self, _node: str) -> Recogniser:
+        """Nothing comes again."""
+        return Arrivals(SourceLedger("link"))
 
     def run_region(self) -> None:
         """There is no region."""

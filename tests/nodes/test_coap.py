@@ -310,7 +310,7 @@ def test_a_device_that_lost_interest_is_committed_all_the_same() -> None:
     async def work() -> None:
         async with desk() as at, device(at.port) as dev:
             held = Held(await at.serve(observable=True))
-            dev.send(packet(POST, "/t/x", b"1", token=b"same"))
+            dev.send(packet(POST, "/t/x", b"1", token=b"same", kind=NON))
             await held.count(1)
             dev.send(packet(POST, "/t/y", b"2", token=b"same"))
             await held.count(2)

@@ -296,7 +296,7 @@ def test_a_message_is_acknowledged_when_every_source_has_settled_it_in_order(sit
     one, other = site.source(topic="a/#"), site.source(topic="+/b")
     held: list[Any] = []
     for bench in (one, other):
-        bench.node.emit = lambda messages, settled, failed: held.append(settled)
+        bench.node.emit = lambda messages, settled, failed, read: held.append(settled)
     site.broker._received([packet("a/b", mid=1)])
     site.broker._received([packet("a/b", mid=2)])
     for index in (2, 3, 0):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flowengine.clock import SECOND, ToldClock
+from flowengine.nodes.mqtt import client
 from flowengine.nodes.mqtt import paho as mqtt_paho
 from flowengine.nodes.mqtt.link import LinkDown
 from flowengine.nodes.mqtt.reasons import fault
@@ -583,6 +584,21 @@ def test_says_that_a_host_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with Witness(1, host="no-such-host.invalid") as witness:
             await witness.said("is not known", "connecting")
+
+    run(work())
+
+
+def test_f33_a_name_server_that_is_silent_is_told_from_a_broker_that_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        monkeypatch.setattr(client, "_LOOKUP", 0.01)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
+        async with Witness(1, host="broker.example") as witness:
+            await witness.said("is not known (no name server answers)", "connecting")
 
     run(work())
 

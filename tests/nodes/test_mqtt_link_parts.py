@@ -334,9 +334,18 @@ def test_a_connection_that_held_starts_the_waits_anew() -> None:
         (TAKEN, 5.0, True),
         (TAKEN, 31.0, False),
         (LOST, 5.0, True),
+        (Ending("broken", "reset."), 5.0, False),
+        (Ending("dead", "silence."), 5.0, False),
         (Ending("refused", "no."), 5.0, False),
     ],
-    ids=["taken twice", "taken twice, far apart", "closed twice at once", "refused twice"],
+    ids=[
+        "taken twice",
+        "taken twice, far apart",
+        "closed twice at once",
+        "reset twice at once",
+        "silent twice at once",
+        "refused twice",
+    ],
 )
 def test_keeps_apart_from_a_client_with_the_same_id(
     ending: Ending, apart: float, expected: bool
@@ -346,3 +355,10 @@ def test_keeps_apart_from_a_client_with_the_same_id(
     wait, is_shared = comeback.wait_after(ending, 100.0 + apart, lived=1.0)
     assert is_shared is expected
     assert (wait >= 10.0) is expected
+
+
+def test_f33_a_name_without_an_address_is_asked_for_within_thirty_seconds() -> None:
+    """However long it had none: half of that is for the resolver, which may be slow."""
+    comeback = Comeback(lambda: 1.0)
+    waits = [comeback.wait_after(Ending("unnamed", "who?"), now, None)[0] for now in range(9)]
+    assert waits == [1, 2, 4, 8, 15, 15, 15, 15, 15]

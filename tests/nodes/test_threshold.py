@@ -191,3 +191,29 @@ def test_r1_neither_or_both_limits_is_a_finding() -> None:
     for config in ({}, {"above": 1, "below": 2}):
         with pytest.raises(FindingsError, match="exactly one"):
             NodeBench("threshold", config)
+
+
+@pytest.mark.parametrize("wall", [0, 2_147_483_647, 4_291_747_200])
+def test_f60_f61_a_hold_is_no_longer_and_no_shorter_for_a_clock_that_is_set(wall: int) -> None:
+    bench = NodeBench("threshold", {"above": 8, "hold": "2m"})
+    bench.send(9)
+    bench.advance("60s")
+    bench.told.trust.listeners[:] = [bench.node.clock_set]
+    bench.told.set_wall(wall * 1_000_000_000)
+    bench.told.trust.look()
+    for _ in range(5):
+        assert bench.send(9) == {}
+        assert bench.advance("10s") == {}
+    assert "raised" in bench.advance("10s")
+
+
+def test_f60_a_hold_of_times_that_devices_tell_takes_no_notice_of_the_boxs_clock() -> None:
+    bench = NodeBench("threshold", {"above": 8, "hold": "2m"})
+    start = bench.clock.now()
+    bench.send(9, time=start)
+    bench.advance("60s")
+    bench.told.trust.listeners[:] = [bench.node.clock_set]
+    bench.told.set_wall(start + 3600 * 1_000_000_000)
+    bench.told.trust.look()
+    assert bench.send(9, time=start + 60 * 1_000_000_000) == {}
+    assert "raised" in bench.send(9, time=start + 120 * 1_000_000_000)

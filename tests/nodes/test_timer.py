@@ -278,21 +278,79 @@ def test_r28_cron_times_are_of_the_zone() -> None:
 def test_f62_a_sleep_of_eight_hours_is_one_catch_up() -> None:
     clock = ToldClock()
     bench = opened("timer.cron", {"expression": "0 * * * *"}, clock)
-    bench.advance("10s")
-    clock.set_wall(ns("2026-01-01T08:10:00"))
+    clock.trust.listeners.append(bench.node.clock_set)
+    bench.advance("10m")
+    clock.suspend(8 * 3600 * SECOND)
     (caught_up,) = bench.advance("30s")["out"]
     assert caught_up.meta == {"missed": 7}
     assert times(bench.advance("1h")["out"]) == ["01 09:00:00"]
 
 
-def test_f61_from_1970_to_today_is_one_catch_up() -> None:
+def test_f62_ticks_stand_while_the_box_sleeps_and_none_is_made_up_for() -> None:
+    """They run on the monotonic clock, and so does whatever they drive."""
+    clock = ToldClock()
+    bench = opened("timer.tick", {"every": "1m"}, clock)
+    bench.advance("90s")
+    clock.suspend(8 * 3600 * SECOND)
+    out = bench.advance("90s")["out"]
+    assert times(out) == ["01 08:02:00", "01 08:03:00"]
+    assert [m.meta for m in out] == [{}, {}]
+
+
+@pytest.mark.parametrize("look_first", [True, False], ids=["the engine sees it", "cron sees it"])
+def test_f61_at_the_first_time_that_is_set_nothing_is_made_up_for(look_first: bool) -> None:
+    """Else a box without a clock chip would water the garden whenever it boots."""
     clock = ToldClock(start=0)
-    bench = opened("timer.cron", {"expression": "* * * * *"}, clock)
+    bench = opened("timer.cron", {"expression": "30 6 * * *"}, clock)
+    clock.trust.listeners.append(bench.node.clock_set)
     bench.advance("30s")
-    clock.set_wall(ns("2026-01-01T00:00:10"))
-    (caught_up,) = bench.advance("30s")["out"]
-    assert caught_up.meta == {"missed": 1000}
+    clock.set_wall(ns("2026-01-01T05:00:10"))
+    if look_first:
+        clock.trust.look()
+    assert times(bench.advance("1d")["out"]) == ["01 06:30:00"]
+
+
+@pytest.mark.parametrize("hours", [1, 2])
+def test_f60_a_time_that_a_clock_set_on_by_little_has_passed_over_fires_once(hours: int) -> None:
+    clock = ToldClock()
+    bench = opened("timer.cron", {"expression": "30 0 * * *"}, clock)
+    clock.trust.listeners.append(bench.node.clock_set)
+    bench.advance("1m")
+    clock.set_wall(clock.now() + hours * 3600 * SECOND)
     assert len(bench.advance("1m")["out"]) == 1
+    assert bench.advance("20h") == {}
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "start", "fires"),
+    [
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00", ["29 01:00:00", "30 00:30:00"]),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00", ["25 00:30:00", "26 01:30:00"]),
+        ("0 0 1 1 *", "UTC", "2026-12-31T00:00:00", ["01 00:00:00"]),
+        ("0 0 1 1 *", "Pacific/Kiritimati", "2026-12-30T12:00:00", ["31 10:00:00"]),
+        ("59 23 31 12 *", "UTC", "2026-12-31T00:00:00", ["31 23:59:00"]),
+        ("0 12 29 2 *", "UTC", "2028-02-28T12:00:00", ["29 12:00:00"]),
+    ],
+    ids=["spring", "autumn", "new year", "new year, first", "the last minute", "29 February"],
+)
+def test_f64_a_day_of_23_or_25_hours_and_the_end_of_a_year_fire_once(
+    expression: str, zone: str, start: str, fires: list[str]
+) -> None:
+    clock = ToldClock(start=ns(start))
+    bench = opened("timer.cron", {"expression": expression, "timezone": zone}, clock)
+    clock.trust.listeners.append(bench.node.clock_set)
+    assert times(bench.advance("44h").get("out", [])) == fires
+
+
+def test_f64_a_leap_second_fires_once() -> None:
+    """Linux shows 23:59:59 twice: its clock is set back by a second at midnight."""
+    clock = ToldClock(start=ns("2026-12-31T23:00:00"))
+    bench = opened("timer.cron", {"expression": "0 0 1 1 *"}, clock)
+    clock.trust.listeners.append(bench.node.clock_set)
+    out = bench.advance("1h").get("out", [])
+    clock.set_wall(clock.now() - SECOND)
+    out += bench.advance("1h").get("out", [])
+    assert times(out) == ["01 00:00:00"]
 
 
 def test_f60_a_clock_set_back_by_an_hour_fires_nothing_twice() -> None:

@@ -1,0 +1,89 @@
+"""What a broker may send again: recognised by packet id and content, and given its old number.
+
+A message that was not acknowledged comes again after the next connect, with the same packet id in
+the same session (MQTT 5.0 §4.4). If its first copy is done with, it only has to be acknowledged. If
+a former run of the engine had it and did not finish, it takes up its number and its arrival time:
+the same point in a database, not a second one.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flowengine.engine.ledger import SourceLedger
+from flowengine.node import Known
+
+REMEMBERED = 4096
+"""Acknowledged messages of which the broker may not have had the acknowledgement."""
+
+
+class Arrival(NamedTuple):
+    """One message as it came: packet id, checksum of topic and payload, arrival time (ns)."""
+
+    packet: int
+    mark: int
+    time: int
+
+
+class Arrivals:
+    """The messages of one source that may come again."""
+
+    def __init__(
+        self, account: SourceLedger, session_lost: Callable[[], None] = lambda: None
+    ) -> None:
+        self._account = account
+        self._session_lost = session_lost
+        self._known: dict[int, Known] = {}
+        self._order: deque[tuple[int, int]] = deque()
+
+    def find(self, packet: int, mark: int, *, is_marked: bool) -> Known | None:
+        """The first copy of a message, None for a new one; `is_marked` is its DUP flag.
+
+        Without the flag it is a copy only while the first is not acknowledged: until then its
+        packet id is not free for another (§2.2.1).
+        """
+        known = self._known.get(packet)
+        if known is None or known.mark != mark:
+            return None
+        return known if is_marked or not self._account.is_done(known.number) else None
+
+    def is_done(self, number: int) -> bool:
+        """Whether it is acknowledged: it only has to be once more."""
+        return self._account.is_done(number)
+
+    def is_former(self, number: int) -> bool:
+        """Whether a former run let it in and did not finish it."""
+        return number in self._account.former
+
+    def session_lost(self) -> None:
+        """The far side has forgotten us: what was not acknowledged will not come again."""
+        self._session_lost()
+
+    def note(self, arrivals: list[Arrival], first: int) -> None:
+        """Remember new messages, numbered from `first` on; packet id 0 is none (QoS 0)."""
+        known, order = self._known, self._order
+        for number, (packet, mark, time) in enumerate(arrivals, first):
+            if not packet:
+                continue
+            known[packet] = Known(mark, number, time)
+            order.append((packet, number))
+        done = self._account.done_upto
+        while len(order) > REMEMBERED and order[0][1] <= done:
+            packet, number = order.popleft()
+            found = known.get(packet)
+            if found is not None and found.number == number:
+                del known[packet]
+
+    def forget(self) -> None:
+        """The session is gone: packet ids begin anew."""
+        self._known.clear()
+        self._order.clear()
+
+    def all(self) -> list[tuple[int, Arrival]]:
+        """(number, arrival) of everything that is remembered, in order."""
+        known = self._known
+        return [
+            (number, Arrival(packet, known[packet].mark, known[packet].time))
+            for packet, number in self._order
+            if packet in known and known[packet].number == number
+        ]

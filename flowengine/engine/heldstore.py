@@ -1,0 +1,151 @@
+"""The receipts that node states hold, kept beside them: for which messages a state answers.
+
+A window that is restored after a crash still answers for its members: when its result is written,
+the ledger counts them. Only what came since the last cut is written; the numbers of a hundred
+members are a hundred bytes or two.
+"""
+
+from flowengine.engine.accounts import HeldPart
+from flowengine.engine.delivery import Origins, origins_of
+from flowengine.engine.fates import FILTERED, KIND
+from flowengine.engine.flowledger import FlowLedger
+from flowengine.engine.ledger import SourceLedger
+from flowengine.engine.step import Held, Step
+from flowengine.message import Receipt
+
+_SPOOLED = "\0"
+"""Behind the name of a source whose messages count as spooled."""
+
+
+def held_parts(
+    step: Step, name: str, held: list[HeldPart], let_go: list[tuple[str, str]], ledger: FlowLedger
+) -> None:
+    """Add what is to be written of the receipts under `name`, or that they are gone."""
+    receipts, saved = step.held.get(name), step.saved.get(name)
+    is_anew = name in step.rewritten
+    step.rewritten.discard(name)
+    if receipts is None:
+        if saved is not None or is_anew:
+            let_go.append((step.id, name))
+            step.saved.pop(name, None)
+        return
+    if saved is None or is_anew or saved.receipts is not receipts:
+        if saved is not None or is_anew:
+            let_go.append((step.id, name))
+        saved = step.saved[name] = Held(receipts)
+    new = receipts[saved.count :]
+    if new:
+        held.append(HeldPart(step.id, name, saved.parts, [_told(r, ledger) for r in new]))
+        saved.count, saved.parts = len(receipts), saved.parts + 1
+
+
+def _told(receipt: Receipt, ledger: FlowLedger) -> Origins:
+    """What a receipt answers for; what counts as spooled (it came by a spool) stands apart."""
+    origins = receipt.origins()
+    told: Origins = {}
+    for source, numbers in origins.items():
+        waiting = ledger.source(source).waiting
+        for number in numbers:
+            told.setdefault(source + _SPOOLED if number in waiting else source, []).append(number)
+    return told
+
+
+class FormerReceipt(Receipt):
+    """A message of a former run that a state holds, or several do: it met no fate yet.
+
+    Where the source will send it again it counts then, and not here.
+    """
+
+    __slots__ = ("account", "counts", "fate", "number", "parts")
+
+    def __init__(self, account: SourceLedger, number: int) -> None:
+        self.account = account
+        self.number = number
+        self.counts = account.is_done(number)
+        self.parts = 0
+        self.fate = FILTERED
+
+    def take(self, parts: int = 1) -> None:
+        """Expect `parts` more settlements."""
+        self.parts += parts
+
+    def settle(self, fate: int) -> None:
+        """One state that held it has done with it."""
+        if fate & KIND >= self.fate & KIND:
+            self.fate = fate
+        self.parts -= 1
+        if not self.parts and self.counts:
+            self.account.settle_former(self.number, self.fate)
+
+    def origins(self) -> Origins:
+        """The source's message."""
+        return {self.account.name: [self.number]}
+
+
+class FormerReceipts:
+    """The receipts of a former run, one a message however many states hold it."""
+
+    def __init__(self, ledger: FlowLedger) -> None:
+        self._ledger = ledger
+        self._made: dict[tuple[str, int], FormerReceipt] = {}
+
+    def restore(self, step: Step, parts: list[HeldPart]) -> None:
+        """Let a step hold again what it held."""
+        for part in parts:
+            receipts = step.held.setdefault(part.name, [])
+            saved = step.saved.setdefault(part.name, Held(receipts))
+            for origins in part.origins:
+                made = [
+                    self._receipt(source, number)
+                    for source, numbers in origins.items()
+                    for number in numbers
+                ]
+                receipts.append(made[0] if len(made) == 1 else _Several(made))
+            saved.count, saved.parts = len(receipts), max(saved.parts, part.part + 1)
+
+    def _receipt(self, told: str, number: int) -> FormerReceipt:
+        source = told.removesuffix(_SPOOLED)
+        made = self._made.get((source, number))
+        if made is None:
+            account = self._ledger.source(source)
+            made = self._made[source, number] = FormerReceipt(account, number)
+            if told != source and made.counts:
+                account.waiting.add(number)
+        made.take()
+        return made
+
+    def receipts(self, origins: Origins) -> list[Receipt]:
+        """The receipts of what was on its way into a state."""
+        return [self._receipt(source, n) for source, numbers in origins.items() for n in numbers]
+
+    def open(self, source: str) -> list[int]:
+        """The messages of a source that count by being held here."""
+        return [n for (name, n), made in self._made.items() if name == source and made.counts]
+
+
+class _Several(Receipt):
+    """What a state holds as one answers for several messages: the result of another state."""
+
+    __slots__ = ("fate", "made", "parts")
+
+    def __init__(self, made: list[FormerReceipt]) -> None:
+        self.made = made
+        self.parts = 1
+        self.fate = FILTERED
+
+    def take(self, parts: int = 1) -> None:
+        """Expect `parts` more settlements."""
+        self.parts += parts
+
+    def settle(self, fate: int) -> None:
+        """One part has met its fate."""
+        if fate & KIND >= self.fate & KIND:
+            self.fate = fate
+        self.parts -= 1
+        if not self.parts:
+            for receipt in self.made:
+                receipt.settle(self.fate)
+
+    def origins(self) -> Origins:
+        """All that it answers for."""
+        return origins_of(self.made)

@@ -1,0 +1,202 @@
+"""The journal of a flow's arrivals: on disk before what they cause, and before they are answered.
+
+An append-only file of frames. Each says of one source which messages came, what of it is done, and
+what its minutes stand at; so after a kill the ledger is exact, and what comes again is recognised.
+It is written to the page cache before a sink writes and before a source acknowledges, which costs
+some microseconds a batch, and brought to the disk once a second: a kill forgets nothing, a power
+cut at most a second. When it has grown it is begun anew with what still matters.
+
+    u32 length | u32 crc32 | MessagePack frame
+"""
+
+import contextlib
+import logging
+import os
+import struct
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from flowengine.engine.accounts import BucketNews, Standing
+from flowengine.engine.arrivals import Arrival
+
+LOG = logging.getLogger("flowengine.engine")
+ROTATE_BYTES = 4 << 20
+_HEAD = struct.Struct("<II")
+_LONGEST = 64 << 20
+
+
+class Came(msgspec.Struct, array_like=True):
+    """Messages that came in one read: number of the first, then packet ids, marks, times."""
+
+    first: int
+    packets: bytes
+    marks: bytes
+    times: bytes
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """What is noted of one source at once."""
+
+    source: str
+    stamp: int
+    standing: Standing
+    buckets: list[BucketNews]
+    ranges: list[tuple[int, int]]
+    came: list[Came]
+    is_new_session: bool = False
+    is_whole: bool = False
+    """Whether `standing.former` is the whole list, and not what is done with of it."""
+    is_cut_bound: bool = False
+    """Whether what is done is written with the cuts: here, only what came counts."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Frame).decode
+
+
+def pack(first: int, arrivals: Iterable[Arrival]) -> Came:
+    """Arrivals numbered from `first` on."""
+    packets, marks, times = array("H"), array("I"), array("q")
+    for packet, mark, time in arrivals:
+        packets.append(packet)
+        marks.append(mark)
+        times.append(time)
+    return Came(first, packets.tobytes(), marks.tobytes(), times.tobytes())
+
+
+def unpack(came: Came) -> list[Arrival]:
+    """Arrivals read back."""
+    columns = array("H"), array("I"), array("q")
+    for column, data in zip(columns, (came.packets, came.marks, came.times), strict=True):
+        column.frombytes(data)
+    return [Arrival(*row) for row in zip(*columns, strict=True)]
+
+
+class Journal:
+    """One flow's file, open for appending."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._handle: int | None = None
+        self._is_dirty = False
+        self._is_in_trouble = False
+
+    def read(self) -> list[Frame]:
+        """Every whole frame; a torn end, as a power cut leaves it, is passed over."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as err:
+            LOG.error("the journal %s cannot be read: %s", self.path, err)  # noqa: TRY400
+            return []
+        return list(_frames(data))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is time to begin anew."""
+        return self.size > ROTATE_BYTES
+
+    def append(self, frames: Iterable[Frame]) -> bool:
+        """Write frames to the page cache; whether that worked."""
+        data = b"".join(map(_framed, frames))
+        try:
+            if self._handle is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                self._handle = os.open(self.path, flags, 0o600)
+                self.size = os.fstat(self._handle).st_size
+            written = os.write(self._handle, data)
+            if written < len(data):
+                os.ftruncate(self._handle, self.size)  # what follows a torn frame would be lost
+                raise OSError(28, "No space left on device")  # noqa: TRY301  # met right below
+        except OSError as err:
+            self._trouble(err)
+            return False
+        self.size += written
+        self._is_dirty = True
+        self._is_in_trouble = False
+        return True
+
+    def begin_anew(self, frames: Iterable[Frame]) -> bool:
+        """Put these in place of all that was written so far."""
+        fresh = self.path.with_suffix(".new")
+        data = b"".join(map(_framed, frames))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                written = os.write(handle, data)
+                if written < len(data):
+                    raise OSError(28, "No space left on device")  # met right below
+                os.fdatasync(handle)
+            finally:
+                os.close(handle)
+            os.rename(fresh, self.path)
+        except OSError as err:
+            self._trouble(err)
+            return False
+        self._close()
+        return True
+
+    def sync_job(self) -> Callable[[], None] | None:
+        """What brings the file to the disk, to be called in a thread; None if it is there."""
+        if self._handle is None or not self._is_dirty:
+            return None
+        self._is_dirty = False
+        handle = os.dup(self._handle)
+
+        def sync() -> None:
+            try:
+                os.fdatasync(handle)
+            except OSError as err:
+                self._trouble(err)
+            finally:
+                os.close(handle)
+
+        return sync
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+
+    def close(self) -> None:
+        """Let the file go."""
+        job = self.sync_job()
+        if job is not None:
+            job()
+        self._close()
+
+    def _trouble(self, err: OSError) -> None:
+        if not self._is_in_trouble:
+            self._is_in_trouble = True
+            LOG.warning(
+                "the journal %s cannot be written: %s; a message that comes again after a crash"
+                " may not be recognised",
+                self.path,
+                err.strerror,
+            )
+
+
+def _framed(frame: Frame) -> bytes:
+    data = _encode(frame)
+    return _HEAD.pack(len(data), zlib.crc32(data)) + data
+
+
+def _frames(data: bytes) -> Iterator[Frame]:
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, crc = _HEAD.unpack_from(data, at)
+        body = data[at + _HEAD.size : at + _HEAD.size + length]
+        if length > _LONGEST or len(body) < length or zlib.crc32(body) != crc:
+            return
+        with contextlib.suppress(ValueError):
+            yield _decode(body)
+        at += _HEAD.size + length
