@@ -15,7 +15,7 @@ help:
 	@echo 'make setup       the Python environment in $(VENV), with everything a developer needs'
 	@echo 'make lint        ruff and mypy alone'
 	@echo 'make bench       throughput, latency and memory on this machine'
-	@echo 'make faults      the fault tests alone: peers that go away, disks that fill, processes that are killed'
+	@echo 'make faults      every fault of the catalogue, also those that need long (40 minutes), and the page of them'
 	@echo 'make real-parts  as root: brokers and databases for the system tests, from the distribution'
 	@echo 'make clean       remove what the above made in this folder'
 
@@ -38,7 +38,7 @@ bench: setup
 	@$(PY) -m tests.bench
 
 faults: setup
-	@$(PY) -m pytest tests/faults
+	@$(PY) -m tests.faults
 
 real-parts:
 	@.ci/real-parts

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import logging
 import socket
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,8 @@ _QUIET = ("amqtt", "transitions")
 _SESSION_EXPIRY = 86_400
 _STOP_WITHIN = 2.0
 _LISTENER = "default"
+_MOST_SEEN = 500
+_SHOWN = 4_000
 
 _CONNECT = 0x10
 _CONNECT_WITHIN = 10.0
@@ -53,7 +56,19 @@ class AnyoneAuth(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
 
 
 class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
-    """The broker of amqtt without one fault of 0.12, told below."""
+    """The broker of amqtt without one fault of 0.12, told below; it remembers what it has seen."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.seen: dict[str, tuple[bytes, float]] = {}
+
+    async def _broadcast_message(
+        self, session: Any, topic: str | None, data: Any, force_qos: int | None = None
+    ) -> None:
+        """Note the topic, and go on."""
+        if topic is not None and (topic in self.seen or len(self.seen) < _MOST_SEEN):
+            self.seen[topic] = bytes(data or b"")[:_SHOWN], time.time()
+        await super()._broadcast_message(session, topic, data, force_qos)
 
     async def _publish_retained_messages_for_subscription(
         self, subscription: tuple[str, int], session: Any
@@ -164,6 +179,10 @@ class EmbeddedBroker:
             await self._broker.external_connected(
                 _Reader(reader, packet), StreamWriterAdapter(writer), _LISTENER
             )
+
+    def seen(self) -> dict[str, tuple[bytes, float]]:
+        """Topic -> the start of its last payload, and when (wall time, s); 500 topics at most."""
+        return {} if self._broker is None else dict(self._broker.seen)
 
     async def stop(self) -> None:
         """Send everyone away and close; harmless when called twice."""

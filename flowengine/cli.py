@@ -41,6 +41,11 @@ COMMANDS = {
         "run flows headless until stopped",
         "flowengine run flows/ --data /var/lib/flowengine --set limit=7",
     ),
+    "serve": Command(
+        "serve",
+        "the engine and the editor over a folder of flows",
+        "flowengine serve flows/ --port 8850",
+    ),
     "check": Command(
         "check",
         "every fault of flows at once",
@@ -84,10 +89,20 @@ COMMANDS = {
         "values that flows name: set, list, missing, rotate, remove",
         "flowengine secrets set site-mqtt < password.txt",
     ),
+    "users": Command(
+        "users",
+        "people and API tokens of the editor: add, list, remove, token",
+        "flowengine users add anna --role deployer",
+    ),
     "quarantine": Command(
         "quarantine",
-        "messages set aside: list, show, drop",
+        "messages set aside: list, show, replay, drop",
         "flowengine quarantine list --data /var/lib/flowengine",
+    ),
+    "doctor": Command(
+        "doctor",
+        "look at the data folder, and mend it",
+        "flowengine doctor --data /var/lib/flowengine --mend",
     ),
     "series": Command(
         "series",

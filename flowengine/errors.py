@@ -153,6 +153,10 @@ class RecordRefused(FlowengineError):
         self.refused: dict[int, str] = refused or {}
 
 
+class BatchTooLarge(RecordRefused):
+    """A far side refuses a batch for its size alone: no record of it need be bad."""
+
+
 def describe_value(value: Any, limit: int = 60) -> str:
     """A value as an error message quotes it: short, one line."""
     if isinstance(value, str | bytes):

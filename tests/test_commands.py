@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from flowengine.commands.bundle import bundle, unbundled
+from flowengine.bundle import bundle, unbundled
 from flowengine.commands.folder import printable
 from flowengine.errors import FindingsError
 from flowengine.flow import parse_flow

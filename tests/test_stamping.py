@@ -115,3 +115,84 @@ def test_r55_times_of_arrival_only_rise_whatever_the_clock_does(
         assert messages[0].time >= bench.clock.now()
         times += [message.time for message in messages]
     assert all(one < other for one, other in pairwise(times))
+
+
+# -- a clock that is set
+
+
+HOUR = 3600 * S
+
+
+def test_f60_a_clock_set_back_stamps_what_comes_with_the_time_it_shows() -> None:
+    """Not for an hour with the last time before the jump, a nanosecond apart."""
+    made, bench = stamper()
+    bench.told.advance(HOUR)
+    made.stamp([Message(1)])
+    bench.told.set_wall(NOW)
+    bench.told.advance(S)
+    (message,) = made.stamp([Message(2)])
+    assert (message.time, message.meta) == (NOW + S, {})
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_f60_whoever_keeps_event_times_hears_of_a_jump_before_the_first_message_after_it(
+    jump: int,
+) -> None:
+    made, bench = stamper()
+    heard: list[int] = []
+    bench.told.trust.listeners.append(heard.append)
+    made.stamp([Message(1)])
+    bench.told.set_wall(bench.told.now() + jump)
+    made.stamp([Message(2)])
+    assert heard == [jump]
+
+
+def unset(**config: Any) -> tuple[Stamper, NodeBench]:
+    """A stamper on a box that has booted in 1970."""
+    made, bench = stamper(**config)
+    bench.told.set_wall(60 * S)
+    bench.told.trust.begin()
+    return made, bench
+
+
+def test_f61_what_comes_before_the_clock_is_set_bears_what_mends_it() -> None:
+    made, bench = unset()
+    assert not made.is_plain
+    messages = made.stamp([Message(n, meta={"qos": n}) for n in (0, 1)])
+    mark = f"b007b007/{60 * S - bench.told.monotonic()}"
+    assert [m.meta for m in messages] == [
+        {"qos": n, "time_quality": "unsynced", "clock": f"{mark}/{60 * S + n}"} for n in (0, 1)
+    ]
+    bench.told.set_wall(NOW)
+    bench.told.trust.look()
+    assert made.is_plain
+    bench.told.trust.mend(messages)
+    assert [(m.time, m.meta["time_quality"]) for m in messages] == [
+        (NOW, "mended"),
+        (NOW + 1, "mended"),
+    ]
+
+
+def test_f61_a_device_that_knows_the_time_is_believed_by_a_box_that_does_not() -> None:
+    made, bench = unset(time="payload.at")
+    (message,) = made.stamp([Message({"at": NOW // S}, meta={"qos": 1})])
+    assert (message.time, message.meta) == (NOW, {"qos": 1, "time_quality": "unchecked"})
+    assert not bench.counts
+
+
+def test_f61_a_time_that_cannot_be_read_is_that_of_the_arrival_and_mended_with_it() -> None:
+    made, bench = unset(time="payload.at")
+    (message,) = made.stamp([Message({"at": "noon"})])
+    assert (message.time, message.meta["time_quality"]) == (60 * S, "unsynced")
+    bench.told.set_wall(NOW)
+    bench.told.trust.look()
+    bench.told.trust.mend([message])
+    assert (message.time, message.meta) == (NOW, {"time_quality": "mended"})
+
+
+def test_f61_a_tick_on_a_clock_that_is_not_set_is_marked_as_everything_else() -> None:
+    bench = NodeBench("timer.tick", {"every": "1s"}, clock=ToldClock(60 * S))
+    bench.told.trust.begin()
+    bench.open()
+    (message,) = bench.advance("0s")["out"]
+    assert (message.time, message.meta["time_quality"]) == (60 * S, "unsynced")

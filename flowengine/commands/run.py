@@ -17,29 +17,28 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from flowengine.check.types import field_type_of
 from flowengine.clock import SECOND
-from flowengine.engine.checked import CheckedFlows
 from flowengine.engine.folder import DataFolder
+from flowengine.engine.loading import Loaded, SecretOf, load_plans
+from flowengine.engine.memory import group_limit
 from flowengine.engine.notify import notify, watchdog_period
-from flowengine.engine.plan import Plan, make_plan
 from flowengine.engine.runtime import Engine
-from flowengine.errors import Finding, FindingsError, StartError, UsageError
-from flowengine.flow import Flow, find_flows, load_flow
-from flowengine.flow.references import load_params, read_params, resolve
-from flowengine.registry import REGISTRY
+from flowengine.engine.stray import StrayErrors
+from flowengine.errors import StartError, UsageError
+from flowengine.flow import find_flows
 from flowengine.secrets import SecretStore
 
 LOG = logging.getLogger("flowengine.run")
 STOP_WITHIN = 5.0
 LEAVE_WITHIN = 0.3
 WATCH_EVERY = 0.5
+LEAST_FILES = 32
 
 
 class RunOptions(msgspec.Struct, kw_only=True):
@@ -55,14 +54,11 @@ class RunOptions(msgspec.Struct, kw_only=True):
     strict: bool = False
     eco: bool = False
     insecure_bind: bool = False
-
-
-class Loaded(msgspec.Struct, kw_only=True):
-    """Flow files as they are now: plans that can run, and findings of those that cannot."""
-
-    plans: list[Plan]
-    refused: list[str]
-    findings: list[Finding]
+    memory: int | None = None
+    may_be_empty: bool = False
+    """Whether a folder without a flow will do: the editor makes the first one."""
+    reloaded: Callable[[], None] = lambda: None
+    """Called after SIGHUP or a change of files: certificates are read anew."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--eco", action="store_true", help="gather messages for 5 ms before work: less CPU"
     )
     parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="pause sources near this much memory (default: the control group's limit, if any)",
+    )
+    parser.add_argument(
         "--insecure-bind",
         action="store_true",
         help="let servers of flows listen beyond this box without TLS or DTLS",
@@ -100,60 +101,24 @@ def data_folder(given: Path | None, paths: Sequence[Path]) -> Path:
     return (first if first.is_dir() else first.parent) / ".flowengine"
 
 
-def load(options: RunOptions, secrets: Callable[[str], str | None]) -> Loaded:
-    """Load, check and plan every flow; raises StartError for a value that is not there."""
-    files = find_flows(options.paths)
-    flows: list[Flow] = []
-    findings: list[Finding] = []
-    refused: list[str] = []
-    for file in files:
-        flow, found = load_flow(file)
-        findings += found
-        if flow is None or any(f.severity == "error" for f in found):
-            refused.append(file.stem)
-        else:
-            flows.append(flow)
-    file_values = load_params(options.params_file) if options.params_file is not None else {}
-    values = read_params(file_values, options.sets, flows)
-    checked = CheckedFlows(options.data, REGISTRY).check(flows, values)
-    findings += checked
-    bad = {f.where.flow for f in checked if f.severity == "error"}
-    plans: list[Plan] = []
-    for flow in flows:
-        if flow.id in bad:
-            refused.append(flow.id)
-            continue
-        try:
-            plans.append(plan_of(flow, values.get(flow.id, {}), secrets))
-        except FindingsError as err:
-            findings += err.findings
-            refused.append(flow.id)
-    return Loaded(plans=plans, refused=refused, findings=findings)
-
-
-def plan_of(flow: Flow, values: Mapping[str, Any], secrets: Callable[[str], str | None]) -> Plan:
-    """The plan of one checked flow; StartError names a secret or variable without a value (R13)."""
-    resolved = resolve(
-        flow,
-        params=values,
-        env=os.environ,
+def load(options: RunOptions, secrets: SecretOf) -> Loaded:
+    """Load, check and plan the flows that the options name."""
+    return load_plans(
+        _files(options),
+        data=options.data,
         secrets=secrets,
-        field_type=field_type_of(REGISTRY),
+        params_file=options.params_file,
+        sets=options.sets,
     )
-    if resolved.findings:
-        raise FindingsError(resolved.findings)
-    if resolved.missing:
-        lines = []
-        for kind, name, where in resolved.missing:
-            mend = {
-                "secret": f"Store it: flowengine secrets set {name}",
-                "env": f"Set the environment variable {name}.",
-                "param": f"Give it with --set {flow.id}.{name}=VALUE.",
-            }[kind]
-            lines.append(f'{where}\n  the {kind} "{name}" has no value.\n  {mend}')
-        raise StartError("\n".join(lines))
-    folder = str(Path(flow.file).parent) if flow.file else "."
-    return make_plan(flow, resolved, REGISTRY, folder)
+
+
+def _files(options: RunOptions) -> list[Path]:
+    try:
+        return find_flows(options.paths)
+    except UsageError:
+        if options.may_be_empty and all(path.is_dir() for path in options.paths):
+            return []
+        raise
 
 
 def command(args: argparse.Namespace) -> int:
@@ -175,11 +140,37 @@ def command(args: argparse.Namespace) -> int:
         strict=args.strict,
         eco=args.eco,
         insecure_bind=args.insecure_bind,
+        memory=size_of(args.memory),
     )
     find_flows(options.paths)
-    _without_plugins()
+    _need_files()
+    without_plugins()
     gc.disable()  # until the flows stand (`_rest`): a third of a large start would be its searches
     return asyncio.run(_run_and_leave(options))
+
+
+def size_of(text: str | None) -> int | None:
+    """`--memory` in bytes; None if it was left out."""
+    from flowengine.moments import parse_size  # noqa: PLC0415
+
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as err:
+        raise UsageError(f"--memory: {err}", 'Write it as "512MB".') from err
+
+
+def _need_files() -> None:
+    """Raise StartError where so few files may be open that the engine cannot even start."""
+    try:
+        import resource  # noqa: PLC0415
+    except ImportError:  # Windows has no such limit
+        return
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= most < LEAST_FILES:
+        raise StartError(
+            f"this process may have {most} files open; the engine needs {LEAST_FILES} at least.",
+            "Raise the limit: ulimit -n 1024, or LimitNOFILE= in its systemd unit.",
+        )
 
 
 async def _run_and_leave(options: RunOptions) -> int:
@@ -201,6 +192,7 @@ async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None
     """Run flows until a signal; `beside` is awaited beside them (the demo's table)."""
     started = time.monotonic()
     folder = DataFolder(options.data)
+    asyncio.get_running_loop().set_exception_handler(StrayErrors())
     engine = Engine(folder)
     engine.around.eco = options.eco
     engine.around.insecure_bind = options.insecure_bind
@@ -210,10 +202,13 @@ async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None
         for finding in loaded.findings:
             if finding.severity == "error":
                 print(finding, file=sys.stderr)
-        if not loaded.plans or (options.strict and loaded.refused):
+        is_empty = not loaded.plans and not options.may_be_empty
+        if is_empty or (options.strict and loaded.refused):
             return 1
         server = _serve_metrics(engine, options.metrics)
         engine.start()
+        if cap := options.memory or group_limit():
+            engine.keep_below(cap)
         for plan in loaded.plans:
             await engine.deploy(plan)
         _rest()
@@ -224,7 +219,7 @@ async def run(options: RunOptions, beside: Callable[[Engine], Any] | None = None
             await asyncio.wait_for(engine.stop(), STOP_WITHIN)
 
 
-def _without_plugins() -> None:
+def without_plugins() -> None:
     """Spare pydantic's look for plugins among all that is installed: 30 ms, and 1 MB for good."""
     loader: Any = types.ModuleType("pydantic.plugin._loader")
     loader.get_plugins = tuple
@@ -348,6 +343,7 @@ class _Runner:
                 await self._reload()
             except (StartError, UsageError) as err:
                 LOG.error("not reloaded: %s", err)  # noqa: TRY400  # no traceback for people
+            self.options.reloaded()
 
     async def _reload(self) -> None:
         """Deploy what changed; a flow with findings leaves its old version running."""

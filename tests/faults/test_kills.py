@@ -1,0 +1,71 @@
+"""F-01 and F-99: an engine that is killed, or meets fault after fault, keeps every message."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.faults import kills, soak
+from tests.faults.record import Seen
+
+KILLS = int(os.environ.get("FAULTS_KILLS", "200"))
+SOAK = float(os.environ.get("FAULTS_SOAK_MINUTES", "5"))
+
+
+def told(result: msgspec.Struct) -> str:
+    return msgspec.json.format(msgspec.json.encode(result)).decode()
+
+
+def kill_test(options: kills.Options, folder: Path, seen: Seen) -> None:
+    result = kills.run(options, folder)
+    print(told(result))
+    assert result.acknowledged > 500 * result.kills * options.longest / 2  # it was under load
+    assert result.kills == options.count
+    seen(
+        runs=result.kills,
+        lost=max(result.lost.values()),
+        duplicates=max(result.duplicates["influxdb"], result.duplicates["series"]),
+        recovery=result.ready_most,
+        variant=options.variant,
+        messages=result.acknowledged,
+        lines_twice_in_a_file=result.duplicates["file"],
+    )
+    assert result.faults == [], told(result)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("variant", ["time", "arrival"])
+def test_f01_an_engine_killed_under_load_loses_and_repeats_nothing(
+    tmp_path: Path, seen: Seen, variant: str
+) -> None:
+    options = kills.Options(count=5, seed=20, variant=variant, longest=1.2, lateness="3s")
+    options.ready_limit = 20  # a shared machine; the long one says how long it takes
+    kill_test(options, tmp_path, seen)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(10 * 60 + 10 * KILLS)
+@pytest.mark.parametrize(
+    ("variant", "count"), [("time", KILLS), ("arrival", KILLS // 4), ("down", KILLS // 8)]
+)
+def test_f01_killed_again_and_again(tmp_path: Path, seen: Seen, variant: str, count: int) -> None:
+    """Without a time in the payload too, and with the database away for the whole time."""
+    options = kills.Options(count=count, seed=1, variant=variant, ready_limit=10)
+    kill_test(options, tmp_path, seen)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(15 * 60 + 90 * SOAK)
+def test_f99_fault_after_fault_loses_nothing_and_memory_stays(tmp_path: Path, seen: Seen) -> None:
+    result = soak.run(soak.Options(minutes=SOAK, seed=1), tmp_path)
+    print(told(result))
+    seen(
+        runs=len(result.met),
+        lost=max(result.lost.values()),
+        duplicates=max(result.duplicates["influxdb"], result.duplicates["series"]),
+        minutes=SOAK,
+        messages=result.acknowledged,
+        mb_an_hour=result.slope,
+    )
+    assert result.faults == [], told(result)
