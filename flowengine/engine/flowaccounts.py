@@ -1,7 +1,7 @@
 """A flow's ledger on disk: taken up at the start, written with each cut, journalled in between."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from flowengine.engine.accounts import (
     standing_of,
     write_accounts,
 )
-from flowengine.engine.arrivals import Arrival, Arrivals
+from flowengine.engine.arrivals import Arrivals
 from flowengine.engine.fates import DROPPED, MISSING, fate_at
 from flowengine.engine.flowledger import FlowLedger
 from flowengine.engine.gate import Gate
@@ -82,7 +82,7 @@ class FlowAccounts:
             found = self.arrivals[name] = Arrivals(self.source(name), lost)
         return found
 
-    def note(self, name: str, arrivals: list[Arrival], first: int) -> None:
+    def note(self, name: str, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
         """New messages of a source came, numbered from `first` on."""
         self.arrivals_of(name).note(arrivals, first)
         if self._journal is not None:

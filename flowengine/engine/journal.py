@@ -15,7 +15,7 @@ import os
 import struct
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -58,14 +58,15 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
 
 
-def pack(first: int, arrivals: Iterable[Arrival]) -> Came:
+def pack(first: int, arrivals: Sequence[tuple[int, int, int]]) -> Came:
     """Arrivals numbered from `first` on."""
-    packets, marks, times = array("H"), array("I"), array("q")
-    for packet, mark, time in arrivals:
-        packets.append(packet)
-        marks.append(mark)
-        times.append(time)
-    return Came(first, packets.tobytes(), marks.tobytes(), times.tobytes())
+    packets, marks, times = zip(*arrivals, strict=True)
+    return Came(
+        first,
+        array("H", packets).tobytes(),
+        array("I", marks).tobytes(),
+        array("q", times).tobytes(),
+    )
 
 
 def unpack(came: Came) -> list[Arrival]:

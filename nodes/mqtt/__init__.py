@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 
 from flowengine import (
     Connection,
-    Known,
     Message,
     NodeConfig,
     Read,
@@ -53,11 +52,6 @@ SECOND = 1_000_000_000
 _ECO = 0.005
 """Seconds between two reads in eco mode: fewer wake-ups on a quiet line, up to 5 ms more delay."""
 _REMEMBERED = 10_000
-_Came = tuple[tuple[int, int, int], Known | None]
-"""What a message is recognised by (packet id, checksum, arrival time), and its first copy."""
-_UNKNOWN: _Came = (0, 0, 0), None
-"""QoS 0: nothing comes again."""
-"""Topics whose match is remembered; a full memory is emptied, not searched."""
 
 Qos = Literal[0, 1, 2]
 
@@ -308,18 +302,34 @@ class _Read:
         self.open = open_
 
 
-def _read_of(came: list[_Came], redelivered: int) -> Read | None:
-    """What one read brought, by what it is recognised; None if nothing of it comes again."""
-    read = Read()
-    read.redelivered = redelivered
-    is_known = bool(redelivered)
-    for place, (arrival, known) in enumerate(came):
-        if known is not None:
-            read.again[place] = known.number
+class _Came:
+    """By what the messages of one read are recognised: new ones, and copies, by their place."""
+
+    __slots__ = ("again", "arrivals", "places")
+
+    def __init__(self) -> None:
+        self.arrivals: list[tuple[int, int, int]] = []
+        """(packet id, checksum, arrival time) of new ones; packet id 0 for QoS 0."""
+        self.again: dict[int, int] = {}
+        self.places = 0
+
+    def note(self, packet: int, mark: int, time: int, number: int) -> None:
+        """One more; `number` is that of its first copy, 0 for a new one."""
+        if number:
+            self.again[self.places] = number
         else:
-            read.arrivals.append(arrival)
-            is_known = is_known or arrival[0] != 0
-    return read if is_known else None
+            self.arrivals.append((packet, mark, time))
+        self.places += 1
+
+    def read(self, behind: "_Came", places: int, redelivered: int) -> Read:
+        """These and, `places` further on, those behind."""
+        read = Read()
+        read.redelivered = redelivered
+        read.arrivals = self.arrivals + behind.arrivals if behind.arrivals else self.arrivals
+        read.again = self.again
+        for place, number in behind.again.items():
+            read.again[places + place] = number
+        return read
 
 
 class StandIn:
@@ -437,6 +447,7 @@ class In(Source[InConfig]):
         self._broker: Any = self.context.connection(self.config.broker)
         self._marks: dict[str, int] = {}
         self.arrivals = self.context.arrivals()
+        self._comes_again = self.config.qos > 0
 
     @property
     def window(self) -> int | None:  # type: ignore[override]  # it follows the protocol in use
@@ -472,7 +483,9 @@ class In(Source[InConfig]):
         self.take([Incoming(topic, payload, qos, retained, False, 0, properties, 0)], None)
         return True
 
-    def take(self, incoming: list[Incoming], settled: Callable[[], None] | None) -> None:
+    def take(  # noqa: PLR0912, PLR0915  # the hot path, written out
+        self, incoming: list[Incoming], settled: Callable[[], None] | None
+    ) -> None:
         """Let in what is ours of one read; `settled` when all of it is committed.
 
         What came before and is on its way, or committed, is not let in again: its turn to be
@@ -480,9 +493,9 @@ class In(Source[InConfig]):
         """
         messages: list[Message] = []
         failed: list[tuple[Message, Exception]] = []
-        came: list[_Came] = []
-        came_failed: list[_Came] = []
+        came, came_failed = _Came(), _Came()
         keys, metas, decode = self._keys, self._metas, self._decode
+        marks, find = self._marks, self.arrivals.find
         at = self._stamper.arrivals(len(incoming))
         redelivered = 0
         for packet in incoming:
@@ -501,32 +514,35 @@ class In(Source[InConfig]):
                     continue  # the copy for another filter
                 meta = self._meta_with(packet, properties)
                 content_type = properties.get("content_type")
-            time, came_as = at, _UNKNOWN
+            time, packet_id, mark, number = at, 0, 0, 0
             if packet.qos:
-                mark = crc32(packet.payload, self._mark_of(topic))
-                known = self.arrivals.find(packet.mid, mark, is_marked=packet.dup)
+                packet_id = packet.mid
+                mark = crc32(packet.payload, marks.get(topic) or self._mark_of(topic))
+                known = find(packet_id, mark, is_marked=packet.dup)
                 if known is not None:
                     redelivered += 1
-                    if not self.arrivals.is_former(known.number):
+                    _, number, time = known
+                    if not self.arrivals.is_former(number):
                         continue
-                    time = known.time
-                came_as = (packet.mid, mark, time), known
-            if packet.too_large:
-                failed.append((Message(None, topic, time, key, meta), too_large(packet)))
-                came_failed.append(came_as)
-                at += 1
-                continue
             try:
+                if packet.too_large:
+                    raise too_large(packet)  # it takes the same way
                 payload = decode(packet.payload, content_type)
-                messages.append(Message(payload, topic, time, key, meta))
-                came.append(came_as)
             except NodeError as err:
-                failed.append((Message(packet.payload, topic, time, key, meta), err))
-                came_failed.append(came_as)
+                kept = None if packet.too_large else packet.payload
+                failed.append((Message(kept, topic, time, key, meta), err))
+                came_failed.note(packet_id, mark, time, number)
+            else:
+                messages.append(Message(payload, topic, time, key, meta))
+                if number:
+                    came.again[len(messages) - 1] = number
+                else:
+                    came.arrivals.append((packet_id, mark, time))
             at += 1
         if not self._stamper.is_plain:
             self._stamper.read(messages)
-        self.emit(messages, settled, failed, _read_of([*came, *came_failed], redelivered))
+        read = came.read(came_failed, len(messages), redelivered) if self._comes_again else None
+        self.emit(messages, settled, failed, read)
 
     def _mark_of(self, topic: str) -> int:
         """The checksum of a topic, remembered."""
