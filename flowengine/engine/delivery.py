@@ -62,8 +62,11 @@ class Group:
 
     def secured(self) -> None:
         """Every message is settled or secured."""
-        self.secured_at = self.intake.gate.taken
-        self.intake.acknowledge()
+        intake = self.intake
+        self.secured_at = intake.gate.taken
+        intake.acknowledge()
+        if not intake.gate.is_open and intake.pressed:
+            intake.gate.want()
 
 
 class SourceReceipt(msgspec.Struct, Receipt, gc=False):

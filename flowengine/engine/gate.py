@@ -10,6 +10,7 @@ acknowledged. A flow without states has nothing to wait for: its gate is open.
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from flowengine.engine.origins import encode_record
 from flowengine.message import Message, Receipt
@@ -24,6 +25,8 @@ class Gate:
         """Number of the newest cut."""
         self.covering = 0
         """Number of the newest cut that is written, or about to be."""
+        self.want: Callable[[], None] = lambda: None
+        """Asks for a cut: a source is about to stall for want of one."""
 
     def covers(self, secured_at: int) -> bool:
         """Whether what was secured when this cut was the newest may be acknowledged."""

@@ -22,6 +22,9 @@ class KeptFlow(CutFlow, Protocol):
 
     accounts: FlowAccounts
 
+    def hurry(self) -> None:
+        """Sinks write what they have."""
+
     def saved(self, steps: list[Step]) -> None:
         """These steps are in a cut that is on disk."""
 
@@ -46,6 +49,7 @@ class Keeper:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[bool] | None = None
         self._is_wanted = False
+        flow.gate.want = self.begin
 
     @property
     def is_busy(self) -> bool:
@@ -74,7 +78,11 @@ class Keeper:
         """
         async with self._lock:
             flow = self._flow
+            # What came before what it changed: else it would not be known, and change it again.
+            flow.accounts.before_write()
             cut = Cut(flow)
+            if any(intake.pressed for intake in flow.intakes.values()):
+                flow.hurry()  # what the cut waits for
             news = flow.accounts.news(flow.gauges())  # of the same moment
             try:
                 async with asyncio.timeout(within):

@@ -115,6 +115,7 @@ class Engine:
     async def _deploy(self, plan: Plan) -> Change:
         async with self._changing:  # two first deploys of one flow would make two of it
             flow = self.flows.get(plan.flow) or RunningFlow(plan, self.around)
+            self._keepers.setdefault(plan.flow, self._keeper_of(flow))
             change = await flow.deploy(plan)
             self.flows[plan.flow] = flow
             return change
@@ -205,7 +206,7 @@ class Engine:
             for flow in list(self.flows.values()):
                 flow.explain_spooled()
                 if flow.has_news():
-                    self._begin_cut(flow)
+                    self._keepers[flow.id].begin()
             if self.clock.monotonic() >= forget_at:
                 forget_at = self.clock.monotonic() + FORGET_EVERY
                 self._forget()
@@ -230,11 +231,6 @@ class Engine:
                 forget_idle([r.step for r in flow.nodes.values() if r.step], self.clock)
             except Exception:  # states must be saved all the same
                 LOG.exception("idle states cannot be forgotten")
-
-    def _begin_cut(self, flow: RunningFlow) -> None:
-        if flow.id not in self._keepers:
-            self._keepers[flow.id] = self._keeper_of(flow)
-        self._keepers[flow.id].begin()
 
     def _keeper_of(self, flow: RunningFlow) -> Keeper:
         return Keeper(flow, self.folder.store, self._disk, self._trouble)

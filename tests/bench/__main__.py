@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import parts, w1_hop, w2_pipeline, w3_startup, w4_fanout
+from tests.bench import parts, w1_hop, w2_pipeline, w3_startup, w4_fanout, w5_overload
 from tests.bench.machine import MEMORY, ROOT, BenchError, scratch
 from tests.bench.peer import Peer
 from tests.bench.table import Results
@@ -23,6 +23,7 @@ WORKLOADS: dict[str, Measure] = {
     "w2": w2_pipeline.measure,
     "w3": w3_startup.measure,
     "w4": w4_fanout.measure,
+    "w5": w5_overload.measure,
     "parts": parts.measure,
 }
 

@@ -126,6 +126,11 @@ class Process(Subject):
         """The end of its log."""
         return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
 
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """End it: asked first, then killed."""
         if self.is_running():

@@ -49,9 +49,14 @@ class Peer:
         results = self._measured(self._flows.fan(width), settings)
         return [cpu_ms * 1e6 / messages / width for _, cpu_ms in results]
 
-    def pipeline(self, sink: str, qos: int, broker: int, stub: int | None) -> "Running":
-        """Range check, °C to °F, alarms to the actuator, everything to the sink."""
-        flow = self._flows.pipeline(broker, qos, sink, stub)
+    def pipeline(
+        self, sink: str, qos: int, broker: int, stub: int | None, *, keeps_session: bool = False
+    ) -> "Running":
+        """Range check, °C to °F, alarms to the actuator, everything to the sink.
+
+        With `keeps_session` the broker keeps what comes while it is away.
+        """
+        flow = self._flows.pipeline(broker, qos, sink, stub, not keeps_session)
         return Running(
             self._common.NodeRed(
                 flow,
@@ -105,6 +110,11 @@ class Running(Subject):
         """The end of its log."""
         log = Path(self._process.log.name)
         return log.read_text(errors="replace")[-1500:]
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.p.kill()
+        self._process.p.wait()
 
     def stop(self) -> None:
         """End it."""

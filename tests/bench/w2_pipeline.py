@@ -78,12 +78,20 @@ class Rig:
         probe.close()
         time.sleep(1.5)
 
+    def replace(self, engine: "ours.Running | PeerRunning") -> None:
+        """Another engine has taken the place of the one that was killed."""
+        self._others[0] = self.engine = engine
+
     def done(self) -> int:
         """Records at the sink so far."""
-        if self.stub is None:
-            return self.engine.count()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.stub.port}/count", timeout=20) as told:
-            return int(told.read())
+        return self.engine.count() if self.stub is None else int(self.ask("/count"))
+
+    def ask(self, path: str) -> bytes:
+        """The write stub's answer."""
+        assert self.stub is not None
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stub.port}{path}", timeout=20) as told:
+            answer: bytes = told.read()
+        return answer
 
     def flood(self, first: int, last: int) -> float:
         """CPU seconds of the engine for messages `first` to `last - 1`, all of them arrived."""

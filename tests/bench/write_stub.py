@@ -2,17 +2,22 @@
 
     python write_stub.py PORT
 
-`GET /count` answers the number of lines so far; `/ping` and `/health` answer as a server would.
+`GET /count` answers the number of lines so far, `/unique` that of their different times, which tell
+the bench's messages apart; `/delay/100` lets every write from now on take 100 ms. `/ping` and
+`/health` answer as a server would.
 """
 
 import gzip
 import json
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
 _lock = Lock()
 _lines = 0
+_times: set[bytes] = set()
+_delay = 0.0
 
 
 class Writes(BaseHTTPRequestHandler):
@@ -28,15 +33,24 @@ class Writes(BaseHTTPRequestHandler):
         body = self._body()
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        number = sum(1 for line in body.split(b"\n") if line)
+        times = [line.rpartition(b" ")[2] for line in body.split(b"\n") if line]
         with _lock:
-            _lines += number
+            _lines += len(times)
+            _times.update(times)
+        if _delay:
+            time.sleep(_delay)
         self._answer(204, b"")
 
     def do_GET(self) -> None:
-        """Say the count, or that the server is well."""
+        """Say a count, become slow, or say that the server is well."""
+        global _delay  # noqa: PLW0603  # the process is this one server
         if self.path == "/count":
             self._answer(200, str(_lines).encode())
+        elif self.path == "/unique":
+            self._answer(200, str(len(_times)).encode())
+        elif self.path.startswith("/delay/"):
+            _delay = int(self.path.rpartition("/")[2]) / 1000
+            self._answer(200, b"")
         elif self.path.startswith("/ping"):
             self._answer(204, b"")
         else:

@@ -44,6 +44,14 @@ def test_f01_an_engine_killed_under_load_loses_and_repeats_nothing(
     kill_test(options, tmp_path, seen)
 
 
+@pytest.mark.timeout(180)
+def test_f01_killed_in_quick_succession_it_gets_on_all_the_same(tmp_path: Path, seen: Seen) -> None:
+    """Four times the load, so that each kill meets a full window and what the last one left."""
+    options = kills.Options(count=12, seed=1, rate=4000, longest=0.6, lateness="3s")
+    options.ready_limit = 20
+    kill_test(options, tmp_path, seen)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(10 * 60 + 10 * KILLS)
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def flood(
         return engine.said
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.long)])
 @pytest.mark.timeout(400)
 def test_f07_a_burst_of_large_messages_stays_below_the_cap(
     make_mosquitto: MakeMosquitto, tmp_path: Path, seen: Seen, count: int
@@ -132,7 +132,12 @@ def group(limit: int) -> Iterator[Path]:
     try:
         yield made
     finally:
-        until(lambda: made.rmdir() is None, what=f"{made} is empty")
+        until(lambda: _is_gone(made), what=f"{made} is empty")
+
+
+def _is_gone(made: Path) -> bool:
+    made.rmdir()  # an OSError while a process is in it
+    return True
 
 
 def killed_in(made: Path) -> int:
@@ -150,6 +155,6 @@ def test_f07_the_limit_of_a_control_group_is_kept_to_unasked(
 ) -> None:
     with group(CAP) as made:
         join = f'echo $$ > "{made}/cgroup.procs"; exec "$@"'
-        said = flood(make_mosquitto, tmp_path, seen, count=40, within=["sh", "-c", join, "sh"])
+        said = flood(make_mosquitto, tmp_path, seen, count=20, within=["sh", "-c", join, "sh"])
         assert "of 128 MB: sources are paused" in said
         assert killed_in(made) == 0

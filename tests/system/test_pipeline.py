@@ -5,7 +5,6 @@ crash falls on the point that is there already (P2).
 """
 
 import json
-import random
 import re
 import signal
 import subprocess
@@ -487,33 +486,6 @@ def test_f20_a_killed_broker_loses_nothing_that_it_has_saved(
             f"\n{len(acknowledged)} acknowledged, {len(acknowledged - saved)} of them not saved, "
             f"{lost} of these lost; {points(influx_front)} points; resumed after {resumed:.1f} s"
         )
-        assert engine.stop() < 5
-
-
-def test_f01_an_engine_killed_under_load_loses_nothing_that_the_broker_acknowledged(
-    make_mosquitto: MakeMosquitto, influx_front: InfluxFront, tmp_path: Path
-) -> None:
-    broker, chance = make_mosquitto(), random.Random(20)  # noqa: S311
-    broker.argv.remove("-v")
-    broker.restart()
-    to_influx(tmp_path, broker, influx_front)
-    back = []
-    with FlowProcess(tmp_path, env=secret(influx_front)) as engine:
-        engine.until_ready()
-        with Stream(broker.port) as stream:
-            for _ in range(5):
-                stream.until_more(chance.randrange(50, 4000))
-                engine.kill()
-                stream.until_more(chance.randrange(50, 500))
-                began = time.monotonic()
-                engine.start()
-                engine.until_ready()
-                back.append(time.monotonic() - began)
-        acknowledged = stream.acknowledged()
-        until(lambda: not missing(influx_front, acknowledged), 30, "nothing missing")
-        # Whatever came twice lies on the point that was there.
-        assert points(influx_front) <= max(acknowledged) + 11
-        print(f"\n{len(acknowledged)} acknowledged, ready again after {max(back):.2f} s at most")
         assert engine.stop() < 5
 
 
