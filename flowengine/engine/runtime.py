@@ -115,7 +115,8 @@ class Engine:
     async def _deploy(self, plan: Plan) -> Change:
         async with self._changing:  # two first deploys of one flow would make two of it
             flow = self.flows.get(plan.flow) or RunningFlow(plan, self.around)
-            self._keepers.setdefault(plan.flow, self._keeper_of(flow))
+            if plan.flow not in self._keepers:
+                self._keepers[plan.flow] = self._keeper_of(flow)
             change = await flow.deploy(plan)
             self.flows[plan.flow] = flow
             return change
