@@ -68,8 +68,13 @@ class Arrivals:
                 known[packet] = (mark, number, time)
                 order.append(number << 16 | packet)
             number += 1
-        done = self._account.done_upto
-        while len(order) > REMEMBERED and order[0] >> 16 <= done:
+        if len(order) > REMEMBERED:
+            self.trim()
+
+    def trim(self) -> None:
+        """Forget what was acknowledged so long ago that the broker knows."""
+        known, order, is_done = self._known, self._order, self._account.is_done
+        while len(order) > REMEMBERED and is_done(order[0] >> 16):
             number, packet = divmod(order.popleft(), 1 << 16)
             found = known.get(packet)
             if found is not None and found[1] == number:

@@ -20,7 +20,7 @@ from flowengine.engine.arrivals import Arrivals
 from flowengine.engine.fates import DROPPED, MISSING, fate_at
 from flowengine.engine.flowledger import FlowLedger
 from flowengine.engine.gate import Gate
-from flowengine.engine.journal import Came, Frame, Journal, pack, unpack
+from flowengine.engine.journal import Came, Frame, Journal, pack, pack_all, unpack
 from flowengine.engine.ledger import Bucket, SourceLedger
 
 LOG = logging.getLogger("flowengine.flow")
@@ -155,7 +155,7 @@ class FlowAccounts:
         for name, arrivals in self.arrivals.items():
             account = self.ledger.sources[name]
             self._stamp += 1
-            came = [pack(number, [arrival]) for number, arrival in arrivals.all()]
+            came = pack_all(arrivals.all())
             buckets = [bucket_news(b) for b in account.dirty | account.unwritten]
             standing = standing_of(account)
             ranges = list(account.new_ranges)
@@ -249,6 +249,8 @@ class FlowAccounts:
             if arrivals is not None:
                 account.former |= {n for n, _ in arrivals.all() if n > account.done_upto}
             account.restore(found.buckets, found.ranges, self.clock.now())
+            if arrivals is not None:
+                arrivals.trim()
             self._stamp = max(self._stamp, found.stamp)
         self.begin_anew()
 

@@ -69,6 +69,17 @@ def pack(first: int, arrivals: Sequence[tuple[int, int, int]]) -> Came:
     )
 
 
+def pack_all(numbered: Iterable[tuple[int, Arrival]]) -> list[Came]:
+    """Arrivals with their numbers, in order: a part for each run of numbers."""
+    runs: list[tuple[int, list[Arrival]]] = []
+    for number, arrival in numbered:
+        if runs and runs[-1][0] + len(runs[-1][1]) == number:
+            runs[-1][1].append(arrival)
+        else:
+            runs.append((number, [arrival]))
+    return [pack(first, arrivals) for first, arrivals in runs]
+
+
 def unpack(came: Came) -> list[Arrival]:
     """Arrivals read back."""
     columns = array("H"), array("I"), array("q")
