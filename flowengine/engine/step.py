@@ -113,9 +113,10 @@ class Step:
 
     def meet(self, batch: list[Message]) -> list[Message]:
         """A batch is about to change states: note it, without what did so before a crash."""
+        # All of it: what did so before a crash is not done either, and may come once more.
+        self.passed.append([message.receipt for message in batch])
         if self.applied:
             batch = [message for message in batch if not self._was_here(message)]
-        self.passed.append([message.receipt for message in batch])
         return batch
 
     def _was_here(self, message: Message) -> bool:
