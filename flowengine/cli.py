@@ -99,6 +99,11 @@ COMMANDS = {
         "messages set aside: list, show, replay, drop",
         "flowengine quarantine list --data /var/lib/flowengine",
     ),
+    "ledger": Command(
+        "ledger",
+        "what became of every message",
+        "flowengine ledger --since 1h --data /var/lib/flowengine",
+    ),
     "doctor": Command(
         "doctor",
         "look at the data folder, and mend it",
