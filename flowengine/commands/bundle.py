@@ -2,31 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from flowengine.cases import load_cases
-from flowengine.check.types import book_of
+from flowengine.bundle import bundle, errors_of, unbundled
 from flowengine.cli_text import count
-from flowengine.commands.fmt import write
-from flowengine.errors import Finding, FindingsError, UsageError
+from flowengine.errors import FindingsError, UsageError
 from flowengine.flow import (
     SLUG,
     Flow,
-    cases_path,
-    layout_path,
-    load_flow,
-    load_layout,
     parse_flow,
     read_file,
     slug_of,
 )
-from flowengine.flow.canonical import canonical, canonical_cases, canonical_layout
 from flowengine.flow.references import references
-from flowengine.registry import REGISTRY
+from flowengine.flow.writing import write_file
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,59 +37,9 @@ def export_command(args: argparse.Namespace) -> int:
     if args.output is None:
         print(text, end="")
     else:
-        write(args.output, text)
+        write_file(args.output, text)
         print(f"wrote {args.output}")
     return 0
-
-
-def bundle(file: Path) -> str:
-    """The text of a flow with all that stands beside it; raises FindingsError for one with faults.
-
-    Connections that it takes from the folder's `connections.json` become its own. Secrets stay
-    names: a flow file cannot hold their values.
-    """
-    flow, findings = load_flow(file)
-    places, more = load_layout(layout_path(file))
-    findings += more
-    tests = None if flow is None else flow.tests
-    if cases_path(file).exists():
-        cases, more = load_cases(cases_path(file))
-        findings += more
-        tests = None if cases is None else cases.raw.get("tests")
-    if flow is None or not flow.whole or _errors(findings):
-        raise FindingsError(_errors(findings))
-    used = _connections_used(flow)
-    whole = msgspec.structs.replace(
-        flow,
-        connections={n: spec for n, spec in flow.connections.items() if n in used},
-        shared=set(),
-        layout={n: place for n, place in {**flow.layout, **places}.items() if n in flow.nodes},
-        tests=tests or None,
-    )
-    return _text(whole)
-
-
-def _connections_used(flow: Flow) -> set[str]:
-    """The flow's own connections, and the shared ones whose id stands in a node's config."""
-    named = set(_texts([spec.config for spec in flow.nodes.values()]))
-    return {name for name in flow.connections if name not in flow.shared or name in named}
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
-
-
-def _text(flow: Flow) -> str:
-    book = book_of(REGISTRY)
-    return canonical(flow, model_order=book.schema, first_output=book.first_output)
-
-
-def _errors(findings: list[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.severity == "error"]
 
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,8 +68,8 @@ def import_command(args: argparse.Namespace) -> int:
     flow = None
     if raw is not None:
         flow, findings = parse_flow(raw, flow_id=name, file=str(args.file))
-    if flow is None or not flow.whole or _errors(findings):
-        raise FindingsError(_errors(findings))
+    if flow is None or not flow.whole or errors_of(findings):
+        raise FindingsError(errors_of(findings))
     texts = unbundled(flow, args.to / f"{name}.json")
     there = [str(path) for path in texts if path.exists()]
     if there and not args.force:
@@ -138,21 +77,10 @@ def import_command(args: argparse.Namespace) -> int:
             f"{', '.join(there)}: there already.", "Give another --id, or --force to replace."
         )
     for path, text in texts.items():
-        write(path, text)
+        write_file(path, text)
         print(f"wrote {path}")
     _tell(flow)
     return 0
-
-
-def unbundled(flow: Flow, path: Path) -> dict[Path, str]:
-    """The files of a bundle by their places: the flow, and its layout and tests if it has any."""
-    bare = msgspec.structs.replace(flow, layout={}, tests=None)
-    found = {path: _text(bare)}
-    if flow.layout:
-        found[layout_path(path)] = canonical_layout(flow.layout, set(flow.nodes))
-    if flow.tests:
-        found[cases_path(path)] = canonical_cases({"format": 1, "tests": flow.tests})
-    return found
 
 
 def _tell(flow: Flow) -> None:

@@ -1,11 +1,7 @@
 """`flowengine fmt`: flows, their layouts and tests in canonical form, in place."""
 
 import argparse
-import contextlib
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ from flowengine.flow import (
 from flowengine.flow.canonical import canonical, canonical_cases, canonical_layout, document
 from flowengine.flow.json_lines import to_lines
 from flowengine.flow.reader import read_layout, read_shared
+from flowengine.flow.writing import write_file
 from flowengine.registry import REGISTRY
 
 
@@ -53,7 +50,7 @@ def command(args: argparse.Namespace) -> int:
         if args.check:
             code = 1
         else:
-            write(file, text)
+            write_file(file, text)
     return code
 
 
@@ -151,19 +148,3 @@ def _shared(raw: bytes, name: str) -> str:
     kept = {key: top[key] for key in order if key in top}
     notes = {key: top[key] for key in sorted(top) if key.startswith("x-")}
     return to_lines({**kept, "connections": found.get("connections", {}), **notes})
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file whole or not at all; its rights stay."""
-    home = path.resolve()
-    handle, fresh = tempfile.mkstemp(prefix=f".{home.name}.", dir=home.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        if home.exists():
-            shutil.copymode(home, fresh)
-        Path(fresh).replace(home)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(fresh).unlink()
-        raise

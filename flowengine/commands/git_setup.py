@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flowengine.commands.fmt import formatted, kind_of, write
+from flowengine.commands.fmt import formatted, kind_of
 from flowengine.diff.merge import Conflict, Merged, Merger, by_name, merge_flows
 from flowengine.errors import FindingsError
 from flowengine.flow import Flow, parse_flow
 from flowengine.flow.strict_json import read_json
+from flowengine.flow.writing import write_file
 from flowengine.git import merge_text, set_up
 from flowengine.registry import REGISTRY
 
@@ -56,7 +57,7 @@ def merge(base: Path, ours: Path, theirs: Path, path: Path) -> int:
         merged = _merged(texts, path)
     except FindingsError as err:
         return _unmerged(err, base, ours, theirs, path)
-    write(ours, merged.text)
+    write_file(ours, merged.text)
     for conflict in merged.conflicts:
         print(f"CONFLICT in {path}: {conflict.path}: {conflict.what}", file=sys.stderr)
     if merged.conflicts:

@@ -146,7 +146,7 @@ def command(args: argparse.Namespace) -> int:
     _need_files()
     without_plugins()
     gc.disable()  # until the flows stand (`_rest`): a third of a large start would be its searches
-    return asyncio.run(_run_and_leave(options))
+    return asyncio.run(run_and_leave(options))
 
 
 def size_of(text: str | None) -> int | None:
@@ -173,9 +173,9 @@ def _need_files() -> None:
         )
 
 
-async def _run_and_leave(options: RunOptions) -> int:
+async def run_and_leave(options: RunOptions, beside: Callable[[Engine], Any] | None = None) -> int:
     """Run, and then leave, though a thread should still wait for a far side that never answers."""
-    code = await run(options)
+    code = await run(options, beside)
 
     def leave() -> None:
         sys.stdout.flush()

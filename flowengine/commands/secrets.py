@@ -5,7 +5,6 @@ history and the list of processes show. No command shows a value again.
 """
 
 import argparse
-import getpass
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from flowengine.check.types import field_type_of
 from flowengine.cli_text import count
 from flowengine.commands.folder import add_data_argument, known_data_folder
 from flowengine.commands.run import data_folder
+from flowengine.commands.typed import read_value
 from flowengine.errors import FindingsError, UsageError
 from flowengine.flow import find_flows, load_flow
 from flowengine.flow.references import Missing, resolve
@@ -76,7 +76,7 @@ def _set(store: SecretStore, name: str, values: list[str]) -> int:
             f"Type it when asked, or give it on stdin: flowengine secrets set {name} < FILE. "
             "If it was the real one, change it.",
         )
-    store.set(name, _read(name))
+    store.set(name, read_value(name))
     print(f"stored {name} in {store.file}")
     home = store.home(name)
     if home != "store":
@@ -84,20 +84,6 @@ def _set(store: SecretStore, name: str, values: list[str]) -> int:
         found = f"the variable {variable}" if home == "variable" else f"the credential {name}"
         print(f"  {found} is set, too, and comes first.", file=sys.stderr)
     return 0
-
-
-def _read(name: str) -> str:
-    """The value: typed twice on a terminal, else all of stdin but a last line end."""
-    if sys.stdin.isatty():
-        value = getpass.getpass(f"{name}: ")
-        if getpass.getpass(f"{name}, once more: ") != value:
-            raise UsageError("the two differ; nothing was stored.", "Try again.")
-        return value
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as err:
-        raise UsageError("stdin holds no text in UTF-8.", "Store it in base64.") from err
-    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _list(store: SecretStore, *, as_json: bool) -> int:

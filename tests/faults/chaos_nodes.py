@@ -1,10 +1,10 @@
 """Nodes with faults, as a plug-in would bring them: `installed` makes them the family `chaos`.
 
-    chaos.burst    a source: `number` messages as fast as the flow takes them
-    chaos.raises   raises for every message
-    chaos.leaks    leaves an error in a task that nobody awaits, for every message
-    chaos.spins    never returns from a message that says so
-    chaos.doubles  makes two of each message
+chaos.burst    a source: `number` messages as fast as the flow takes them
+chaos.raises   raises for every message
+chaos.leaks    leaves an error in a task that nobody awaits, for every message
+chaos.spins    never returns from a message that says so
+chaos.doubles  makes two of each message
 """
 
 import asyncio

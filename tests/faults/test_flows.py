@@ -1,5 +1,6 @@
 """A flow that is large, wrong or changed again and again holds up no other and loses nothing."""
 
+import itertools
 import json
 import os
 import re
@@ -89,14 +90,12 @@ def deep(folder: Path) -> int:
     nodes = {"in": {"type": "chaos.burst", "number": NUMBER}, "out": APPEND}
     nodes |= {name: plus("1") for name in names}
     chain = ["in", *names, "out"]
-    wires = [f"{a} -> {b}" for a, b in zip(chain, chain[1:], strict=False)]
+    wires = [f"{a} -> {b}" for a, b in itertools.pairwise(chain)]
     write_flow(folder, "deep", nodes, wires)
     return NUMBER
 
 
-@pytest.mark.parametrize(
-    ("make", "hops"), [(ten_thousand, 100), (wide, 1), (deep, 1000)]
-)
+@pytest.mark.parametrize(("make", "hops"), [(ten_thousand, 100), (wide, 1), (deep, 1000)])
 def test_f80_a_large_flow_loads_in_time_and_every_message_takes_its_way(
     tmp_path: Path, seen: Seen, make: Any, hops: int
 ) -> None:
@@ -171,7 +170,7 @@ def test_f81_a_cycle_without_a_boundary_is_refused_by_its_path_and_others_run(
     tmp_path: Path, seen: Seen, wires: list[str], loop: list[str]
 ) -> None:
     passes = {"type": "compute", "set": {"payload.n": "1"}}
-    nodes: dict[str, Any] = {name: passes for name in sorted({w[0] for w in wires} | {"a", "e"})}
+    nodes: dict[str, Any] = dict.fromkeys(sorted({w[0] for w in wires} | {"a", "e"}), passes)
     nodes |= {name: passes for wire in wires for name in wire.split(" -> ")}
     write_flow(tmp_path, "loop", {"tick": TICK, **nodes}, ["tick -> a", *wires])
     write_flow(tmp_path, "good", {"tick": TICK, "out": APPEND}, ["tick -> out"])
@@ -179,11 +178,13 @@ def test_f81_a_cycle_without_a_boundary_is_refused_by_its_path_and_others_run(
     cycles = [found for found in told["findings"] if found["slug"] == "cycle"]
     said = " ".join(found["what"] for found in cycles)
     assert cycles
-    assert all(f" {name} " in f" {said} ".replace('"', " ").replace(",", " ") for name in loop), said
+    assert all(f" {name} " in f" {said} ".replace('"', " ").replace(",", " ") for name in loop), (
+        said
+    )
     assert all(found["mend"] and found["where"]["line"] for found in cycles)
     with FlowProcess(tmp_path) as engine:
         assert engine.until_ready().endswith("; refused: loop\n")
-        until(lambda: (engine.data / "files" / FILE).exists(), 10, "the other flow runs")
+        until((engine.data / "files" / FILE).exists, 10, "the other flow runs")
         assert engine.stop() < 5
     seen(cycles=len(cycles))
 

@@ -134,9 +134,7 @@ def test_f43_a_busy_server_is_left_alone_for_as_long_as_it_says(
     assert min(gaps) >= least
     assert max(gaps) < asked + 1.0
     repeats = far.kept - len(far.numbers)
-    seen(
-        runs=len(gaps), lost=lost, duplicates=repeats, recovery=recovery, shortest_wait=min(gaps)
-    )
+    seen(runs=len(gaps), lost=lost, duplicates=repeats, recovery=recovery, shortest_wait=min(gaps))
     assert repeats == 0
 
 

@@ -1,0 +1,82 @@
+// Wiring alone: the page's data, the canvas, the panels, and then what can wait.
+
+import { App } from './app.js';
+import { onTheme } from './canvas/colours.js';
+import { Cards } from './canvas/nodes.js';
+import { View } from './canvas/view.js';
+import { Wires } from './canvas/wires.js';
+import { at, setStatic } from './ui/dom.js';
+import { applyTaste } from './ui/memory.js';
+import { Shell } from './ui/shell.js';
+import { register } from './actions/index.js';
+
+const page = JSON.parse(at('page').textContent ?? '{}');
+setStatic(page.static);
+applyTaste();
+
+const app = new App(page);
+
+/** The canvas with the flow on it: everything of the first sight. */
+async function begin() {
+  const { types } = await app.api.get('/node-types');
+  for (const type of types) app.types.set(type.name, type);
+  app.scene.rebuild();
+  const canvas = at('canvas');
+  const view = (app.view = new View(canvas));
+  const cards = (app.cards = new Cards(app, at('world')));
+  const wires = (app.wires = new Wires(app, /** @type {HTMLCanvasElement} */ (at('wires'))));
+  view.drawers.add((time) => {
+    cards.draw();
+    wires.draw(time);
+  });
+  onTheme(() => view.touch());
+  if ([...app.store.nodes.keys()].some((id) => !app.store.at.has(id))) {
+    const { placeMissing } = await import('./model/layout.js');
+    app.store.apply([{ op: 'move', at: placeMissing(app.store, app.types) }]);
+  }
+  view.fit(app.scene.bounds());
+  const shell = new Shell(app);
+  app.drawDeploy();
+  app.drawProblems();
+  app.drawHistory();
+  app.drawCounts();
+  await new Promise((drawn) => requestAnimationFrame(drawn));
+  document.getElementById('first')?.remove();
+  at('app').removeAttribute('data-loading');
+  performance.mark('drawn');
+  return shell;
+}
+
+/** What the first sight does without: pointers, commands, live data, the journal. @param {Shell} shell */
+async function rest(shell) {
+  const [{ Input }, { Live }, { Draft }, edit, nodes, go, flow] = await Promise.all([
+    import('./canvas/input.js'),
+    import('./net/live.js'),
+    import('./net/draft.js'),
+    import('./actions/edit.js'),
+    import('./actions/nodes.js'),
+    import('./actions/go.js'),
+    import('./actions/flow.js'),
+  ]);
+  for (const family of [edit, nodes, go, flow]) register(family.default);
+  app.input = new Input(app, at('canvas'), at('marquee'));
+  app.live = new Live(page.base);
+  app.draft = new Draft(app);
+  shell.show();
+  performance.mark('interactive');
+  const [{ watch }, { keepJournal }] = await Promise.all([import('./ui/watch.js'), import('./ui/journal.js')]);
+  watch(app);
+  await keepJournal(app);
+  performance.mark('ready');
+  document.documentElement.dataset.ready = 'true';
+}
+
+begin()
+  .then(async (shell) => {
+    await rest(shell);
+    shell.began();
+  })
+  .catch((error) => app.problem(error));
+
+// For tests and for the curious at the console; the editor itself never reads it.
+Object.assign(window, { flowengine: app });
