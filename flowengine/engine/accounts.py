@@ -162,6 +162,23 @@ def write_accounts(
     return call
 
 
+def write_late(flow: str, late: dict[str, dict[tuple[int, int], int]]) -> Call:
+    """Add what met its fate since the cut was taken: by source, (minute, fate) -> how many."""
+
+    def call(db: sqlite3.Connection) -> None:
+        db.executemany(
+            "insert into ledger values (?, 'source', ?, ?, ?, ?)"
+            " on conflict do update set n = n + excluded.n",
+            [
+                (flow, source, minute, fate_text(fate), n)
+                for source, counts in late.items()
+                for (minute, fate), n in counts.items()
+            ],
+        )
+
+    return call
+
+
 def write_held(
     flow: str,
     held: Iterable[HeldPart],

@@ -34,6 +34,7 @@ class Arrivals:
         self._account = account
         self._session_lost = session_lost
         self._known: dict[int, tuple[int, int, int]] = {}
+        self._most = 0  # unacknowledged at once: as many acknowledgements may be lost at once
         self._order: deque[int] = deque()
         """Number and packet id of what is remembered, in one integer, as it is the lightest."""
 
@@ -62,19 +63,21 @@ class Arrivals:
 
     def note(self, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
         """Remember new messages, numbered from `first` on; packet id 0 is none (QoS 0)."""
+        self._most = max(self._most, first - self._account.done_upto)
         known, order, number = self._known, self._order, first
         for packet, mark, time in arrivals:
             if packet:
                 known[packet] = (mark, number, time)
                 order.append(number << 16 | packet)
             number += 1
-        if len(order) > REMEMBERED:
+        if len(order) > REMEMBERED + self._most:
             self.trim()
 
     def trim(self) -> None:
         """Forget what was acknowledged so long ago that the broker knows."""
         known, order, is_done = self._known, self._order, self._account.is_done
-        while len(order) > REMEMBERED and is_done(order[0] >> 16):
+        most = REMEMBERED + max(self._most, len(self._account.former))
+        while len(order) > most and is_done(order[0] >> 16):
             number, packet = divmod(order.popleft(), 1 << 16)
             found = known.get(packet)
             if found is not None and found[1] == number:

@@ -21,7 +21,7 @@ from flowengine.engine.delivery import Intake, Origins
 from flowengine.engine.flowledger import FlowLedger
 from flowengine.engine.gate import Barrier, Gate
 from flowengine.engine.heldstore import held_parts
-from flowengine.engine.leaving import Leaving
+from flowengine.engine.leaving import Late, Leaving
 from flowengine.engine.step import Step
 
 LOG = logging.getLogger("flowengine.engine")
@@ -77,6 +77,7 @@ class Cut:
         gate.taken += 1
         gate.covering = gate.taken
         self.barrier = Barrier()
+        self.late = Late(flow.ledger.sources.values())
         if not gate.is_open:
             for intake in flow.intakes.values():
                 intake.cover()
@@ -87,6 +88,7 @@ class Cut:
         for left in self.flow.leaving.open:
             if id(left) not in unsaved:
                 self.barrier.wait_for(left)
+                left.late = self.late
         for step in self.steps:
             if step.entries is None or not (step.passed or step.applied):
                 continue

@@ -130,6 +130,10 @@ class SourceReceipt(msgspec.Struct, Receipt, gc=False):
             else:
                 group.intake.ledger.worse(self.seq)
         group.fates[fate] += 1
+        ledger = group.intake.ledger
+        if ledger.late is not None and group.fates is group.bucket.fates:
+            ledger.note_late(group.bucket, fate)
+            ledger.dirty.add(group.bucket)
 
     def origins(self) -> "Origins":
         """The source's message: itself."""

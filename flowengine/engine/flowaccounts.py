@@ -266,9 +266,10 @@ class FlowAccounts:
         buckets = {bucket.minute: bucket for bucket in saved.buckets}
         for news in frame.buckets:
             told = bucket_from(news)
-            known = buckets.get(news.minute)
+            known = buckets.get(news.minute) or self.look_up(frame.source, news.minute)
             if frame.is_cut_bound and known is not None:
                 known.received, known.redelivered = told.received, told.redelivered
+                buckets[news.minute] = known
             elif frame.is_cut_bound:
                 told.fates.clear()
                 told.acknowledged = 0

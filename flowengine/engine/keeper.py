@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
-from flowengine.engine.accounts import Call, write_entering, write_held
+from flowengine.engine.accounts import Call, write_entering, write_held, write_late
 from flowengine.engine.cut import Cut, CutFlow
 from flowengine.engine.flowaccounts import FlowAccounts
 from flowengine.engine.step import Step
@@ -106,6 +106,8 @@ class Keeper:
             calls.append(write_entering(flow.id, cut.barrier.entering))
         if news is not None:
             calls.append(news)
+        if late := cut.late.take():
+            calls.append(write_late(flow.id, late))
         try:
             if calls:
                 await self._store.run(_all(calls))

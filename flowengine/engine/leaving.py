@@ -6,20 +6,57 @@ written only once the result is settled or safe on disk; after a crash before th
 it stands, in which the window is still open.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from flowengine.engine.delivery import JoinedReceipt
+from flowengine.engine.ledger import SourceLedger
 from flowengine.message import Receipt
+
+
+class Late:
+    """What met its fate after a cut was taken, and must be in it: it had left every state."""
+
+    def __init__(self, accounts: Iterable[SourceLedger]) -> None:
+        self.counts: dict[str, dict[tuple[int, int], int]] = {}
+        """By source: (minute, fate) -> how many."""
+        self._accounts = list(accounts)
+        self._is_over = False
+
+    def __enter__(self) -> None:
+        """From now on, fates are noted for the cut too."""
+        if not self._is_over:
+            for account in self._accounts:
+                account.late = self.counts.setdefault(account.name, {})
+
+    def __exit__(self, *_: object) -> None:
+        """No longer."""
+        for account in self._accounts:
+            account.late = None
+
+    def take(self) -> dict[str, dict[tuple[int, int], int]]:
+        """All of it, as the cut is written now."""
+        self._is_over = True
+        return self.counts
 
 
 class LeavingReceipt(JoinedReceipt):
     """The receipt of a message that left a state; it answers for what was kept for it."""
 
-    __slots__ = ("leaving",)
+    __slots__ = ("late", "leaving")
 
     def __init__(self, members: list[Receipt], leaving: "Leaving") -> None:
         super().__init__(members)
         self.leaving = leaving
+        self.late: Late | None = None
+        """Of the cut that waits for this, and does not have its members in a state."""
+
+    def all_settled(self) -> None:
+        """Every part has met its fate: the cut that waited has it in its ledger."""
+        if self.late is None:
+            super().all_settled()
+            return
+        with self.late:
+            super().all_settled()
 
     def all_secured(self) -> None:
         """Nothing of it can be lost any more."""

@@ -106,6 +106,8 @@ class SourceLedger:
         """Minutes that changed since they were written to the journal."""
         self.new_ranges: list[tuple[int, int]] = []
         """(first number, minute) of ranges that are not on disk."""
+        self.late: dict[tuple[int, int], int] | None = None
+        """While what a cut waits for is settled: (minute, fate) -> how many, for that cut."""
         self._base = [0] * len(FATES)
         self._starts: list[int] = []
         self._ranges: list[Bucket] = []
@@ -168,7 +170,14 @@ class SourceLedger:
         bucket = self.bucket_of(number)
         if bucket is not NOWHERE:
             bucket.fates[fate] += by
+            self.note_late(bucket, fate, by)
             self._changed(bucket)
+
+    def note_late(self, bucket: Bucket, fate: int, by: int = 1) -> None:
+        """A fate of a message that a cut, taken before, does not know as held any more."""
+        if self.late is not None:
+            at = bucket.minute, fate
+            self.late[at] = self.late.get(at, 0) + by
 
     # -- what became of it
 

@@ -6,7 +6,7 @@ import { inputAt, noteText, outputAt } from '../model/size.js';
 import { ERROR, titleOf } from '../model/types.js';
 import { h, icon, later, put, tile } from '../ui/dom.js';
 
-const MARGIN = 240; // pixels around the window that have elements too
+const MARGIN = 96; // pixels around the window that have elements too
 
 /** What is shown of a node; equal texts mean an equal card. @typedef {{element: HTMLElement, key: string, place: string}} Card */
 
@@ -126,7 +126,9 @@ export class Cards {
     const place = `${box.x},${box.y},${box.w},${box.h}`;
     if (place !== card.place) {
       card.place = place;
-      card.element.style.transform = `translate(${box.x}px, ${box.y}px)`;
+      // Not by a transform: hundreds of those cost every frame of a pan.
+      card.element.style.left = `${box.x}px`;
+      card.element.style.top = `${box.y}px`;
       card.element.style.width = `${box.w}px`;
       card.element.style.height = `${box.h}px`;
     }

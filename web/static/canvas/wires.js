@@ -14,7 +14,7 @@ export class Wires {
   constructor(app, canvas) {
     this.app = app;
     this.canvas = canvas;
-    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d', { alpha: false }));
     /** The wire under the pointer. @type {string | null} */
     this.hover = null;
     /** The wire being drawn. @type {{from: Point, to: Point, ok: boolean, back: boolean} | null} */
@@ -48,7 +48,8 @@ export class Wires {
     }
     const tint = colours();
     c.setTransform(sharp, 0, 0, sharp, 0, 0);
-    c.clearRect(0, 0, view.width, view.height);
+    c.fillStyle = tint.canvas;
+    c.fillRect(0, 0, view.width, view.height);
     if (view.zoom >= 0.5) this.dots(c, tint.dots);
     const scale = sharp * view.zoom;
     c.setTransform(scale, 0, 0, scale, -view.x * scale, -view.y * scale);

@@ -43,10 +43,19 @@ export class Scene {
     if (changed.all) return this.rebuild();
     const nodes = new Set(changed.nodes);
     const wires = new Set(changed.wires);
+    /** How far nodes went that only went. @type {Map<string, Point>} */
+    const went = new Map();
+    /** @type {Set<string>} */
+    const along = new Set();
     for (const id of changed.moved) {
-      if (nodes.has(id) || !this.shift(id)) nodes.add(id);
-      else this.wiresOf(id, wires);
+      const by = nodes.has(id) ? null : this.shift(id);
+      if (!by) nodes.add(id);
+      else {
+        went.set(id, by);
+        this.wiresOf(id, along);
+      }
     }
+    for (const id of along) if (!this.shiftWire(id, went)) wires.add(id);
     for (const id of changed.wires) {
       // A wire from an output that is not declared makes a port of its own.
       const from = this.store.wires.get(id)?.from ?? id.slice(0, id.search(/[. ]/));
@@ -66,12 +75,31 @@ export class Scene {
     for (const wire of this.store.reaching.get(id) ?? []) into.add(wire);
   }
 
-  /** A node at another place is the same node: nothing of it is worked out anew. @param {string} id */
+  /** A node at another place is the same node: nothing of it is worked out anew. @param {string} id @returns {Point | null} how far it went */
   shift(id) {
     const [box, at] = [this.boxes.get(id), this.store.at.get(id)];
-    if (!box || !at) return false;
+    if (!box || !at) return null;
+    const by = /** @type {Point} */ ([at[0] - box.x, at[1] - box.y]);
     [box.x, box.y] = at;
     this.nodeGrid.put(id, box);
+    return by;
+  }
+
+  /** A wire whose two ends went the same way went with them. @param {string} id @param {Map<string, Point>} went */
+  shiftWire(id, went) {
+    const [wire, way] = [this.store.wires.get(id), this.ways.get(id)];
+    const [from, to] = [wire && went.get(wire.from), wire && went.get(wire.to)];
+    if (!way || !from || !to || from[0] !== to[0] || from[1] !== to[1]) return false;
+    const [dx, dy] = from;
+    way.x1 += dx;
+    way.x2 += dx;
+    way.y1 += dy;
+    way.y2 += dy;
+    way.box.x += dx;
+    way.box.y += dy;
+    if (way.c) way.c = [way.c[0] + dx, way.c[1] + dy, way.c[2] + dx, way.c[3] + dy];
+    way.corners = way.corners.map(([x, y]) => [x + dx, y + dy]);
+    this.wireGrid.put(id, way.box);
     return true;
   }
 

@@ -3,7 +3,7 @@
 // The draft lives on the server and nothing runs from it before a deploy. A 412 means someone else
 // saved first: what fits together is merged by the server, the rest is asked.
 
-import { later } from '../ui/dom.js';
+import { later, settle } from '../ui/dom.js';
 
 const SOON = 350;
 
@@ -37,6 +37,7 @@ export class Draft {
 
   /** Save what is not saved; done when it is. @returns {Promise<void>} */
   async flush() {
+    settle();
     this.soon.stop();
     while (this.running) await this.running;
     if (!this.logic && !this.places) return;

@@ -145,6 +145,33 @@ export function later(work, ms) {
   return call;
 }
 
+const TYPING = 250;
+/** What was typed and is not told yet. @type {Set<() => void>} */
+const untold = new Set();
+
+/** Wait until someone stops typing; `settle` waits no longer. @param {() => void} work */
+export function typing(work) {
+  const tell = () => {
+    untold.delete(tell);
+    work();
+  };
+  const soon = later(tell, TYPING);
+  const call = () => {
+    untold.add(tell);
+    soon();
+  };
+  call.stop = () => {
+    untold.delete(tell);
+    soon.stop();
+  };
+  return call;
+}
+
+/** Tell at once what was typed: a save or a deploy means what stands on the screen. */
+export function settle() {
+  for (const tell of [...untold]) tell();
+}
+
 /** A moment as people say it. @param {string | null | undefined} at */
 export function ago(at) {
   if (!at) return '';

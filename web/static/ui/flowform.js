@@ -1,6 +1,6 @@
 // Settings of the flow: title, doc, parameters and connections.
 
-import { freshId, h, icon, iconButton, later, plural, put } from './dom.js';
+import { freshId, h, icon, iconButton, plural, put, typing } from './dom.js';
 import { docField } from './settings.js';
 
 const KINDS = ['number', 'integer', 'text', 'boolean', 'duration', 'list', 'map'];
@@ -9,7 +9,7 @@ const KINDS = ['number', 'integer', 'text', 'boolean', 'duration', 'list', 'map'
 export function flowForm(app, element) {
   const { store } = app;
   const id = freshId('flow-title');
-  const rename = later(() => app.commit('Rename flow', [{ op: 'put', path: ['title'], ...(title.value && { value: title.value }) }], 'title'), 300);
+  const rename = typing(() => app.commit('Rename flow', [{ op: 'put', path: ['title'], ...(title.value && { value: title.value }) }], 'title'));
   const title = h('input', { id, value: store.head.title ?? '', disabled: app.readOnly, on: { input: rename }, placeholder: app.id });
   const params = h('div', {});
   const connections = h('div', {});

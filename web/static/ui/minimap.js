@@ -4,6 +4,8 @@ import { colours, onTheme } from '../canvas/colours.js';
 import { around } from '../model/size.js';
 import { at } from './dom.js';
 
+const CALM = 60; // milliseconds: a map need not follow every frame
+
 /** @param {any} app */
 export function minimap(app) {
   const { view, scene } = app;
@@ -73,7 +75,7 @@ export function minimap(app) {
     context.strokeRect((seen.x - left) * scale, (seen.y - top) * scale, seen.w * scale, seen.h * scale);
   };
   const soon = () => {
-    asked ||= requestAnimationFrame(draw);
+    asked ||= window.setTimeout(draw, CALM);
   };
   const go = (/** @type {PointerEvent} */ event) => {
     const box = canvas.getBoundingClientRect();

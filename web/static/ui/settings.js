@@ -1,7 +1,7 @@
 // The Settings tab: the form of one node, of a wire, or of the flow when nothing is chosen.
 
 import { plainText } from '../model/size.js';
-import { h, later, put } from './dom.js';
+import { h, put, typing } from './dom.js';
 import { FormView } from './form.js';
 import { flowForm } from './flowform.js';
 
@@ -70,7 +70,7 @@ async function nodeForm(app, element, id, still) {
 /** A note to whoever reads the flow. @param {any} app @param {() => any} read @param {Path} path */
 export function docField(app, read, path) {
   const area = h('textarea', { rows: 3, value: plainText(read()), placeholder: 'What it is for, for whoever reads the flow', disabled: app.readOnly, 'aria-label': 'Note' });
-  const save = later(() => app.commit('Write note', [{ op: 'put', path, ...(area.value && { value: area.value }) }], path.join('.')), 300);
+  const save = typing(() => app.commit('Write note', [{ op: 'put', path, ...(area.value && { value: area.value }) }], path.join('.')));
   area.addEventListener('input', save);
   return h('details', { class: 'fold', open: Boolean(read()) }, h('summary', {}, 'Note'), h('div', { class: 'field' }, area));
 }

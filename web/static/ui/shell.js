@@ -208,6 +208,9 @@ export class Shell {
   }
 
   zoomed() {
-    at('zoom').textContent = `${Math.round(this.app.view.zoom * 100)} %`;
+    const text = `${Math.round(this.app.view.zoom * 100)} %`;
+    const element = at('zoom');
+    // A pan does not change it: writing the same text would lay out the tools in every frame.
+    if (element.textContent !== text) element.textContent = text;
   }
 }

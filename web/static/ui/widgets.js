@@ -1,10 +1,8 @@
 // One control for each kind of value. A control shows the value it is given and tells the next one.
 
-import { freshId, h, later } from './dom.js';
+import { freshId, h, typing } from './dom.js';
 import { group, map, nodes, rows, union } from './nested.js';
 import { secret } from './reference.js';
-
-const TYPING = 250;
 
 /** @typedef {(value: any) => void} Change */
 
@@ -120,7 +118,7 @@ function number(field, value, id, change) {
     const parsed = Number(given);
     change(Number.isFinite(parsed) ? parsed : given);
   };
-  const typed = later(read, TYPING);
+  const typed = typing(read);
   const input = h('input', { id, type: 'text', inputMode: 'decimal', value: value ?? '', placeholder: hint(field), on: { input: typed, change: () => (typed.stop(), read()) } });
   return input;
 }
@@ -129,7 +127,7 @@ const CODE = new Set(['expression', 'path', 'template', 'topic-template', 'topic
 
 /** @param {any} app @param {Field} field @param {any} value @param {string} id @param {Change} change */
 function text(app, field, value, id, change) {
-  const typed = later(() => change(input.value === '' && !field.required ? undefined : input.value), TYPING);
+  const typed = typing(() => change(input.value === '' && !field.required ? undefined : input.value));
   const list = field.options_from === 'topics' ? freshId('topics') : undefined;
   const shown = typeof value === 'string' || value === undefined || value === null ? (value ?? '') : JSON.stringify(value);
   const input = h('input', {
@@ -149,7 +147,7 @@ function code(field, value, id, change) {
   const listed = Array.isArray(value);
   const shown = listed ? value.join('\n') : (value ?? '');
   const tell = () => change(area.value === '' && !field.required ? undefined : listed || area.value.includes('\n') ? area.value.split('\n') : area.value);
-  const typed = later(tell, TYPING);
+  const typed = typing(tell);
   const area = h('textarea', { id, class: 'mono', rows: Math.min(16, Math.max(4, shown.split('\n').length + 1)), value: shown, placeholder: hint(field), spellcheck: false, wrap: 'off', on: { input: typed, change: () => (typed.stop(), tell()) } });
   area.addEventListener('keydown', (event) => {
     // Escape first, then Tab leaves the field as it leaves any other.
