@@ -208,12 +208,12 @@ def doubling(folder: Path, seen: Seen, seconds: float) -> None:
         until(lambda: time.monotonic() > began + seconds / 3, seconds, "warm")
         warm, first = engine.memory()["VmRSS"], len(written_lines(engine))
         until(lambda: time.monotonic() > began + seconds, seconds, "the time is over")
-        now = metrics(address)
+        waiting = metrics(address)["flowengine_wire_depth wait"]
         growth = engine.memory()["VmRSS"] / warm - 1
         ticks = len(written_lines(engine)) - first
         disk = sum(file.stat().st_size for file in engine.data.rglob("*") if file.is_file())
-        print(growth, warm, ticks, disk, engine.said, {k: v for k, v in now.items() if v})
-        assert engine.stop() < 5
+        assert "Traceback" not in engine.said
+    assert waiting < 20_000  # two capacities of a wire
     assert growth < 0.05
     assert ticks >= seconds / 3
     seen(rss_growth=round(growth, 3), disk_mb=round(disk / 1e6))
@@ -224,7 +224,10 @@ def written_lines(engine: FlowProcess) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.long  # on a machine with other work it is not steady yet
+@pytest.mark.long
+@pytest.mark.xfail(
+    strict=True, reason="a wire within a cycle takes more than its capacity, without an end"
+)
 def test_f82_a_cycle_that_doubles_messages_is_held_within_its_bounds(
     tmp_path: Path, seen: Seen
 ) -> None:
@@ -242,9 +245,10 @@ GOOD = """{
   "wires": ["tick -> out"]
 }
 """
+AGAIN = '"tick": {"type": "timer.tick", "config": {"every": "2s"}}'
 FAULTS: dict[str, tuple[bytes, int, str, str]] = {
     "twice": (
-        GOOD.replace('    "out": {', '    "tick": {"type": "timer.tick"},\n    "out": {').encode(),
+        GOOD.replace('    "out": {', f"    {AGAIN},\n" + '    "out": {').encode(),
         5, "duplicate-key", "tick",
     ),
     "dangling": (GOOD.replace("tick -> out", "tick -> oot").encode(), 7, "unknown-node", "out"),
@@ -258,7 +262,6 @@ FAULTS: dict[str, tuple[bytes, int, str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.long  # on a machine with other work it is not steady yet
 @pytest.mark.parametrize("name", FAULTS)
 def test_f83_a_file_with_a_fault_is_told_by_its_line_with_a_hint(
     tmp_path: Path, seen: Seen, name: str

@@ -459,7 +459,6 @@ def test_f47_a_wrong_token_at_a_real_server_loses_nothing(
 # --- F-48: UTC everywhere
 
 
-@pytest.mark.long  # on a machine with other work it is not steady yet
 def test_f48_times_are_utc_wherever_engine_and_database_think_they_are(
     mosquitto: Mosquitto, tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,7 +491,7 @@ def test_f48_times_are_utc_wherever_engine_and_database_think_they_are(
             )
             at = {int(row["number"]): row["time"] // MS for row in rows}
             engine.stop()  # what waits is written
-            export = flowengine("series", "export", "m", "--data", engine.data)
+            export = flowengine("series", "export", "m", "--json", "--data", engine.data)
             local = {
                 int(row["value"]): datetime.fromisoformat(row["time"]).timestamp() * 1000
                 for row in map(json.loads, export.stdout.splitlines())

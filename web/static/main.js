@@ -5,7 +5,7 @@ import { onTheme } from './canvas/colours.js';
 import { Cards } from './canvas/nodes.js';
 import { View } from './canvas/view.js';
 import { Wires } from './canvas/wires.js';
-import { at, setStatic } from './ui/dom.js';
+import { at, readIcons, setStatic } from './ui/dom.js';
 import { applyTaste } from './ui/memory.js';
 import { Shell } from './ui/shell.js';
 import { register } from './actions/index.js';
@@ -18,7 +18,7 @@ const app = new App(page);
 
 /** The canvas with the flow on it: everything of the first sight. */
 async function begin() {
-  const { types } = await app.api.get('/node-types');
+  const [{ types }] = await Promise.all([app.api.get('/node-types'), readIcons()]);
   for (const type of types) app.types.set(type.name, type);
   app.scene.rebuild();
   const canvas = at('canvas');

@@ -92,7 +92,13 @@ class Desk:
     def open(self, flow: str, query: str = "") -> "Page":
         """The editor with a flow, ready for work."""
         self.page.goto(f"{self.url}/flows/{flow}{query}")
-        self.page.wait_for_selector(READY, state="attached")
+        self.until(
+            "document.documentElement.dataset.ready === 'true'"
+            " || (!document.getElementById('toast').hidden && 'failed')",
+            30,
+        )
+        said = self.page.inner_text("#toast") if self.page.locator(READY).count() == 0 else ""
+        assert not said, said
         return self.page
 
     def saved(self) -> None:

@@ -184,7 +184,7 @@ def test_the_first_load_is_small(sit: Sit) -> None:
         "Object.fromEntries(performance.getEntriesByType('mark').map((m) => [m.name, m.startTime]))"
     )
     at = page.evaluate(
-        "performance.getEntriesByType('resource').map((r) => [r.name, r.startTime, r.encodedBodySize])"  # noqa: E501
+        "performance.getEntriesByType('resource').filter((r) => r.transferSize).map((r) => [r.name, r.startTime, r.encodedBodySize])"  # noqa: E501
     )
     first = [(name, size) for name, start, size in at if start <= marks["drawn"]]
     whole = page.evaluate("performance.getEntriesByType('navigation')[0].encodedBodySize")

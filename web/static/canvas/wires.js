@@ -1,4 +1,4 @@
-// One canvas below the nodes: grid, groups, wires with what flows on them, and far away the nodes too.
+// One canvas below the nodes: groups, wires with what flows on them, and far away the nodes too.
 
 import { along, curve, trace } from '../model/curve.js';
 import { faultOf, outputName } from '../model/types.js';
@@ -14,7 +14,7 @@ export class Wires {
   constructor(app, canvas) {
     this.app = app;
     this.canvas = canvas;
-    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d', { alpha: false }));
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
     /** The wire under the pointer. @type {string | null} */
     this.hover = null;
     /** The wire being drawn. @type {{from: Point, to: Point, ok: boolean, back: boolean} | null} */
@@ -23,8 +23,7 @@ export class Wires {
     this.pulses = new Map();
     this.still = matchMedia('(prefers-reduced-motion: reduce)');
     this.lastPulse = 0;
-    /** @type {{colour: string, pattern: CanvasPattern | null}} */
-    this.dotted = { colour: '', pattern: null };
+    this.dotSize = '';
   }
 
   /** Messages passed these outputs. @param {Set<string>} outputs */
@@ -48,9 +47,8 @@ export class Wires {
     }
     const tint = colours();
     c.setTransform(sharp, 0, 0, sharp, 0, 0);
-    c.fillStyle = tint.canvas;
-    c.fillRect(0, 0, view.width, view.height);
-    if (view.zoom >= 0.5) this.dots(c, tint.dots);
+    c.clearRect(0, 0, view.width, view.height);
+    this.dots();
     const scale = sharp * view.zoom;
     c.setTransform(scale, 0, 0, scale, -view.x * scale, -view.y * scale);
     const seen = view.seen(20);
@@ -60,21 +58,15 @@ export class Wires {
     if (this.open) this.opened(c, tint);
   }
 
-  /** The grid as one filled pattern: thousands of dots would cost more than all wires. @param {CanvasRenderingContext2D} c @param {string} colour */
-  dots(c, colour) {
+  /** The grid is the style sheet's, below this canvas: painted off the main thread. */
+  dots() {
     const { view } = this.app;
-    if (this.dotted.colour !== colour) {
-      const cell = new OffscreenCanvas(DOTS * 2, DOTS * 2);
-      const brush = /** @type {OffscreenCanvasRenderingContext2D} */ (cell.getContext('2d'));
-      brush.fillStyle = colour;
-      brush.fillRect(0, 0, 3, 3);
-      this.dotted = { colour, pattern: c.createPattern(cell, 'repeat') };
-    }
-    if (!this.dotted.pattern) return;
-    const half = view.zoom / 2;
-    this.dotted.pattern.setTransform(new DOMMatrix([half, 0, 0, half, -view.x * view.zoom, -view.y * view.zoom]));
-    c.fillStyle = this.dotted.pattern;
-    c.fillRect(0, 0, view.width, view.height);
+    const step = DOTS * view.zoom;
+    const size = view.zoom < 0.5 ? '0 0' : `${step}px ${step}px`;
+    const place = `${-view.x * view.zoom}px ${-view.y * view.zoom}px`;
+    const style = view.element.style;
+    if (size !== this.dotSize) style.backgroundSize = this.dotSize = size;
+    style.backgroundPosition = place;
   }
 
   /** @param {CanvasRenderingContext2D} c @param {Record<string, string>} tint */

@@ -3,6 +3,7 @@
 import { later } from './dom.js';
 
 const STORE = 'journals';
+const PATIENCE = 2000;
 
 /** @returns {Promise<IDBDatabase>} */
 function database() {
@@ -11,6 +12,8 @@ function database() {
     ask.onupgradeneeded = () => ask.result.createObjectStore(STORE);
     ask.onsuccess = () => done(ask.result);
     ask.onerror = () => fail(ask.error);
+    // A database that another tab holds must not keep the editor from being ready.
+    setTimeout(() => fail(new Error('the database does not open')), PATIENCE);
   });
 }
 
