@@ -5,14 +5,13 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from flowengine.cli_text import count
 from flowengine.clock import RealClock
 from flowengine.commands.folder import add_data_argument, known_data_folder, moment, printable
 from flowengine.engine.ledger import MINUTE
-from flowengine.engine.ledgerview import FlowView, SinkView, read_ledger
+from flowengine.engine.ledgerview import FlowView, SinkView, began, read_ledger, whole_minutes
 from flowengine.errors import StartError, UsageError
 from flowengine.message import rfc3339
 
@@ -23,18 +22,29 @@ _WORDS = {
     "quarantined": "set aside by",
     "spooled": "waiting on disk",
     "dropped": "dropped:",
-    "missing": "nobody knows; look with: flowengine doctor",
+    "missing": "nobody knows what became of them",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `flowengine ledger`."""
+    parser.description = (
+        "What became of every message that a source let in, each counted once, at the worst that "
+        "happened to any of its branches; and what each sink wrote, in records (those of the "
+        "last second before a kill are not counted there). It changes nothing, and may run beside "
+        "an engine, after a kill, or with no engine. Without --since: all that is known. Numbers "
+        "are kept by the minute, and by the hour once they are two days old, for 400 days: "
+        "--since counts from the beginning of its minute (or hour), --until to the end of its own. "
+        "A message counts when it came, whenever it met its fate. Exit code 0: every "
+        "message is accounted for; 1: not; 2: wrong usage; 3: no data folder there, or no right to "
+        "read it."
+    )
     for option, help_ in (("--since", "from this time on"), ("--until", "before this time")):
         parser.add_argument(
             option,
             metavar="TIME",
-            help=f"{help_}: RFC 3339, or 1h for an hour ago; whole minutes are counted, whole hours"
-            " of what is older than two days",
+            help=f"{help_}: RFC 3339, or 1h for an hour ago; whole minutes, and whole hours where"
+            " it is older than two days",
         )
     parser.add_argument("--flow", metavar="ID", help="only this flow")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -45,16 +55,23 @@ def command(args: argparse.Namespace) -> int:
     """Run `flowengine ledger`: 0 if every message is accounted for, else 1; 2 and 3 as always."""
     folder = known_data_folder(args.data)
     path = folder / FILE
-    if not path.exists():
-        raise UsageError(
-            f"there is no {path}: no flow has run with this data folder.", "Give --data DIR."
-        )
     since, until = moment(args.since, "--since"), moment(args.until, "--until")
+    if since is not None and until is not None and since >= until:
+        raise UsageError("--since is not before --until.", "Swap them.")
+    now = RealClock().now()
+    minutes = whole_minutes(since, until, now)
     try:
-        flows = _read(path, folder, since, until, args.flow)
-    except sqlite3.Error as err:
+        path.stat()
+        flows = read_ledger(path, minutes, args.flow)
+        first = began(path) if since is None else minutes[0] * MINUTE
+    except FileNotFoundError as err:
         raise StartError(
-            f"{path} cannot be read: {err}.", "Look at its rights, or run flowengine doctor."
+            f"there is no {path}: no flow has run with this data folder.", "Give --data DIR."
+        ) from err
+    except (sqlite3.Error, OSError) as err:
+        raise StartError(
+            f"{path} cannot be read: {err}.",
+            "Run as the folder's owner, or as root; flowengine doctor says what is wrong with it.",
         ) from err
     if args.flow is not None and args.flow not in flows:
         raise UsageError(
@@ -62,29 +79,27 @@ def command(args: argparse.Namespace) -> int:
             f"Known are: {', '.join(sorted(flows)) or 'none yet'}.",
         )
     is_balanced = all(view.is_balanced for view in flows.values())
-    until = RealClock().now() if until is None else until
+    last = now if until is None else minutes[1] * MINUTE
     if args.json:
         shown = {
-            "from": None if since is None else rfc3339(since // MINUTE * MINUTE),
-            "to": rfc3339(until),
+            "from": None if first is None else rfc3339(first),
+            "to": rfc3339(last),
             "balanced": is_balanced,
             "flows": {name: _as_json(view) for name, view in sorted(flows.items())},
         }
         print(json.dumps(shown, ensure_ascii=False, indent=1))
     else:
-        print("\n".join(_as_text(flows)) or "no message has come yet")
+        if first is not None:
+            print(f"from {rfc3339(first)} to {rfc3339(last)}{_rounded(since, until)}")
+        print("\n".join(_as_text(flows)) or "no flow has run yet")
     return 0 if is_balanced else 1
 
 
-def _read(
-    path: Path, folder: Path, since: int | None, until: int | None, flow: str | None
-) -> dict[str, FlowView]:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
-    try:
-        db.execute("begin")  # one moment, however long it takes to read
-        return read_ledger(db, folder, since, until, flow)
-    finally:
-        db.close()
+def _rounded(since: int | None, until: int | None) -> str:
+    """How the bounds were rounded, said where some were given."""
+    if since is None and until is None:
+        return ""
+    return " (whole minutes; hours where it is older than two days)"
 
 
 def _as_json(view: FlowView) -> dict[str, Any]:
@@ -127,11 +142,16 @@ def _as_text(flows: dict[str, FlowView]) -> Iterator[str]:
             number = view.fates[fate]
             if number or fate == "delivered":
                 yield _line(fate, number, view.received, _where(view, fate))
-        if view.in_flight:
+        if view.in_flight > 0:
             what = "on the way, in a node's state, or to come again"
             yield _line("in flight", view.in_flight, view.received, what)
+        elif view.in_flight < 0:
+            what = "more fates than messages"
+            yield _line("too many", -view.in_flight, view.received, what)
         for node, sink in sorted(view.sinks.items()):
             yield f"  sink {printable(node)}: {_sink(sink)}"
+    if any(view.fates["quarantined"] for view in flows.values()):
+        yield "what was set aside: flowengine quarantine list"
     if any(not view.is_balanced for view in flows.values()):
         print("Some messages are not accounted for: flowengine doctor looks why.", file=sys.stderr)
 
@@ -161,7 +181,8 @@ def _where(view: FlowView, fate: str) -> str:
 
 
 def _sink(sink: SinkView) -> str:
-    parts = [f"{sink.written:,} of {count(sink.records, 'record')} written"]
+    noun = "record" if sink.records == 1 else "records"
+    parts = [f"{sink.written:,} of {sink.records:,} {noun} written"]
     if sink.retries:
         parts.append(count(sink.retries, "write") + " tried again")
     if sink.possible_repeats:

@@ -156,9 +156,11 @@ class FlowAccounts:
             account = self.ledger.sources[name]
             self._stamp += 1
             came = pack_all(arrivals.all())
-            buckets = [bucket_news(b) for b in account.dirty | account.unwritten]
+            told, ranges = self._told_of(account)  # in a cut that is perhaps not on disk yet
+            latest = {b.minute: b for b in [*told, *(account.dirty | account.unwritten)]}
+            buckets = [bucket_news(bucket) for bucket in latest.values()]
             standing = standing_of(account)
-            ranges = list(account.new_ranges)
+            ranges += account.new_ranges
             bound = not self._gate.is_open
             frames.append(
                 Frame(
@@ -179,6 +181,11 @@ class FlowAccounts:
                 account.done_again = []
             self._came.clear()
             self._lost_sessions.clear()
+
+    def _told_of(self, account: SourceLedger) -> tuple[list[Bucket], list[tuple[int, int]]]:
+        """What the last `news` had of a source: its minutes and its new ranges."""
+        told = [(dirty, ranges) for owner, dirty, ranges in self._told if owner is account]
+        return [b for dirty, _ in told for b in dirty], [r for _, ranges in told for r in ranges]
 
     def sync_job(self) -> Callable[[], None] | None:
         """What brings the journal to the disk, to be called in a thread; None if it is there."""
@@ -207,7 +214,7 @@ class FlowAccounts:
             ranges, account.new_ranges = account.new_ranges, []
             buckets = [bucket_news(bucket) for bucket in dirty]
             news = SourceNews(name, self._stamp, standing_of(account), buckets, ranges)
-            news.closed = account.forget_closed()
+            news.closed = account.forget_closed(dirty)
             sources.append(news)
             self._told.append((account, dirty, ranges))
         now = self.clock.now()

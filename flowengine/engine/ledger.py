@@ -10,7 +10,7 @@ with it; then its fate moves. Numbers are kept per message only for what is spoo
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from flowengine.engine.fates import DELIVERED, FATES, KIND, MISSING, SPOOLED
 from flowengine.engine.seqset import SeqSet
@@ -386,10 +386,14 @@ class SourceLedger:
             elif self.is_done(number) and self.bucket_of(number) is not NOWHERE:
                 self.waiting.add(number)
 
-    def forget_closed(self) -> list[int]:
-        """Let go of minutes that nothing will change any more; their ranges' first numbers."""
+    def forget_closed(self, told: Set[Bucket] = frozenset()) -> list[int]:
+        """Let go of minutes that nothing will change any more; their ranges' first numbers.
+
+        `told` are those that are about to be written: until they are, they cannot be looked up.
+        """
         newest = self._ranges[-1] if self._ranges else None
-        closed = {b for b in self._minutes.values() if b.is_closed and b is not newest} - self.dirty
+        closed = {b for b in self._minutes.values() if b.is_closed and b is not newest}
+        closed -= self.dirty | told
         for bucket in closed:
             del self._minutes[bucket.minute]
             self._forgotten_upto = max(self._forgotten_upto, bucket.minute)
