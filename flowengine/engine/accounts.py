@@ -5,6 +5,7 @@ a sink did. They add up over any range of time. `source` holds where each source
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -65,6 +66,8 @@ class Standing(msgspec.Struct):
     done_upto: int = 0
     former: list[int] = msgspec.field(default_factory=list)
     aside: list[int] = msgspec.field(default_factory=list)
+    gone_upto: int = 0
+    """Of these numbers none that is open will come again: the far side has lost its session."""
 
 
 class BucketNews(msgspec.Struct):
@@ -112,7 +115,11 @@ def bucket_from(news: BucketNews) -> Bucket:
 def standing_of(account: SourceLedger) -> Standing:
     """Where the numbers of a source stand now."""
     return Standing(
-        account.newest, account.done_upto, sorted(account.former), sorted(account.aside)
+        account.newest,
+        account.done_upto,
+        sorted(account.former),
+        sorted(account.aside),
+        account.gone_upto,
     )
 
 
@@ -300,11 +307,15 @@ def read_held_elsewhere(db: sqlite3.Connection, flow: str, nodes: set[str]) -> l
     return [part for (node,) in rows if node not in nodes for part in read_held(db, flow, node)]
 
 
-def read_applied(db: sqlite3.Connection, flow: str, node: str) -> dict[str, set[int]]:
-    """What changed the states of a node and may come again."""
+def read_applied(db: sqlite3.Connection, flow: str, node: str) -> dict[str, Counter[int]]:
+    """What changed the states of a node and may come again: by origin, numbers with how often.
+
+    A message that reaches a node by two ways changes it twice.
+    """
     row = db.execute(
         "select data from applied where flow = ? and node = ?", (flow, node)
     ).fetchone()
     if row is None:
         return {}
-    return msgspec.msgpack.decode(row[0], type=dict[str, set[int]])
+    numbers = msgspec.msgpack.decode(row[0], type=dict[str, list[int]])
+    return {origin: Counter(some) for origin, some in numbers.items()}

@@ -7,7 +7,7 @@ the same point in a database, not a second one.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from flowengine.engine.ledger import SourceLedger
@@ -34,6 +34,8 @@ class Arrivals:
         self._account = account
         self._session_lost = session_lost
         self._known: dict[int, tuple[int, int, int]] = {}
+        self.back: set[int] = set()
+        """Of what a former run left open: what came again to this one."""
         self._most = 0  # unacknowledged at once: as many acknowledgements may be lost at once
         self._order: deque[int] = deque()
         """Number and packet id of what is remembered, in one integer, as it is the lightest."""
@@ -54,8 +56,16 @@ class Arrivals:
         return self._account.is_done(number)
 
     def is_former(self, number: int) -> bool:
-        """Whether a former run let it in and did not finish it."""
-        return number in self._account.former
+        """Whether a former run let it in and did not finish it, and this one has not got it yet.
+
+        It may come once more while it is on its way here, after another connect.
+        """
+        return number in self._account.former and number not in self.back
+
+    def came_back(self, numbers: Iterable[int]) -> None:
+        """What a former run did not finish is let in again."""
+        self.back.intersection_update(self._account.former)
+        self.back.update(numbers)
 
     def session_lost(self) -> None:
         """The far side has forgotten us: what was not acknowledged will not come again."""
@@ -84,7 +94,7 @@ class Arrivals:
                 del known[packet]
 
     def forget(self) -> None:
-        """The session is gone: packet ids begin anew."""
+        """The session is gone: packet ids begin anew. What came back already goes on its way."""
         self._known.clear()
         self._order.clear()
 

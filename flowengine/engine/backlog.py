@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from flowengine.clock import SECOND, Clock, Timer
 from flowengine.engine.delivery import JoinedReceipt, Origins, SourceReceipt, settle_all
-from flowengine.engine.fates import DELIVERED, DROPPED, KIND, SPOOLED, fate_at
+from flowengine.engine.fates import DELIVERED, DROPPED, FILTERED, KIND, SPOOLED, fate_at
 from flowengine.engine.flowledger import FlowLedger
 from flowengine.engine.gate import Gate
 from flowengine.engine.origins import decode_message, encode_record, split_record
@@ -121,7 +121,25 @@ class Backlog:
         self._upto = spool.cursor  # all below are done; the cursor may have to wait for a cut
         self._pending: deque[tuple[int, int]] = deque()  # (cut, rows below) to commit once written
         self._told = 0
+        self._successor: Backlog | None = None
         self._tell()
+        former, self._book.former = self._book.former, None
+        if former is not None:
+            self._take_up(former)
+
+    def _take_up(self, former: "Backlog") -> None:
+        """Another had this spool open before in this run: go on where it was.
+
+        Its cursor may wait for a cut, and what it had read may be on its way still.
+        """
+        self._rows, self._order, self._open = former._rows, former._order, former._open
+        self._high = max(self._high, former._high)
+        former._successor = self
+        if self._open:
+            self._all_settled.clear()
+        if former._upto > self._upto:
+            self._commit(former._upto)
+        self._advance()
 
     def _tell(self) -> None:
         """Log what the spool has met since: damage, an fsync that failed, what it wrote anew."""
@@ -134,6 +152,11 @@ class Backlog:
     def depth(self) -> int:
         """Records that wait, those that were read and are not settled among them."""
         return self.spool.depth
+
+    @property
+    def unread(self) -> int:
+        """Records that were not read, also those of a failing disk, which cannot be now."""
+        return self.spool.unread
 
     @property
     def open(self) -> int:
@@ -158,6 +181,7 @@ class Backlog:
 
         What cannot be stored at all is refused: it takes the error route.
         """
+        self._ledger.before_write()
         self.expire()
         good, records = self._encoded(messages)
         at, size = 0, len(good)
@@ -254,7 +278,8 @@ class Backlog:
     def without_known(self, messages: list[Message]) -> list[Message]:
         """What is not here since a former run; the others count as spooled already.
 
-        Only where nothing else became of a message: of parts nobody could tell which is here.
+        Only where nothing else became of a message: of two parts that came here by two ways nobody
+        could tell which one the record is.
         """
         new: list[Message] = []
         for message in messages:
@@ -267,7 +292,9 @@ class Backlog:
 
     def _has_again(self, receipt: SourceReceipt) -> bool:
         group = receipt.group
-        is_whole = bool(group.again) and receipt.parts == 1
+        if not self.spool.is_settled:
+            return False
+        is_whole = bool(group.again) and receipt.parts == 1 and receipt.fate & KIND == FILTERED
         return is_whole and self._book.holds(group.intake.ledger.name, receipt.seq)
 
     async def scan(self) -> None:
@@ -312,7 +339,7 @@ class Backlog:
             if not rows:
                 break
             for row, encoded in rows:
-                if self._rows.get(row, "back") != "back":
+                if self._rows.get(row, "done" if row < self._upto else "back") != "back":
                     continue
                 if row not in self._rows:
                     heapq.heappush(self._order, row)
@@ -355,14 +382,12 @@ class Backlog:
 
     def row_done(self, row: int) -> None:
         """A message that was read is settled, or safe elsewhere."""
-        if self._rows.get(row) == "open":
+        if self._successor is not None:
+            self._successor.row_done(row)
+        elif self._rows.get(row) == "open":
             self._rows[row] = "done"
             self._open -= 1
-            self._unflushed += 1
-            if self._timer is None and not self._is_closed:
-                self._timer = self._clock.call_at(
-                    self._clock.monotonic() + SECOND, self._flush_late
-                )
+            self._flush_soon()
             self._advance()
             self._note_settled()
 
@@ -376,6 +401,10 @@ class Backlog:
         upto = order[0] if order else self._high
         if upto <= cursor:
             return
+        self._commit(upto)
+
+    def _commit(self, upto: int) -> None:
+        """All below are done: the cursor may say so, at once or with the next cut."""
         self._upto = upto
         if self._gate.is_open:
             self.spool.commit(upto)
@@ -411,6 +440,7 @@ class Backlog:
             _, upto = self._pending.popleft()
             if upto > self.spool.cursor:
                 self.spool.commit(upto)
+                self._flush_soon()
 
     def is_done(self, row: int) -> bool:
         """Whether a record will not be read again once the newest cut is on disk."""
@@ -423,6 +453,12 @@ class Backlog:
     async def settled(self) -> None:
         """Wait until nothing that was read is open."""
         await self._all_settled.wait()
+
+    def _flush_soon(self) -> None:
+        """Something is done that the cursor on disk does not know: it shall, within a second."""
+        self._unflushed += 1
+        if self._timer is None and not self._is_closed:
+            self._timer = self._clock.call_at(self._clock.monotonic() + SECOND, self._flush_late)
 
     def _flush_late(self) -> None:
         """What was settled a second ago is not noted yet: nobody has called `flush` since."""
@@ -471,6 +507,7 @@ class Backlog:
         Returns what a failing disk did not take: it may be there when the spool is opened again.
         """
         self._is_closed = True
+        self._book.former = self
         if self._timer is not None:
             self._timer.cancel()
         try:

@@ -19,7 +19,7 @@ from flowengine.engine.accounts import HeldPart
 from flowengine.engine.backlog import Backlog
 from flowengine.engine.delivery import Intake, Origins
 from flowengine.engine.flowledger import FlowLedger
-from flowengine.engine.gate import Barrier, Gate
+from flowengine.engine.gate import Barrier, EnteredPart, Gate
 from flowengine.engine.heldstore import held_parts
 from flowengine.engine.leaving import Late, Leaving
 from flowengine.engine.step import Step
@@ -121,7 +121,7 @@ class Cut:
     def _unsaved(self) -> set[int]:
         """What states hold that cannot be saved: the states on disk do not know of it."""
         return {
-            id(receipt)
+            id(receipt.receipt if isinstance(receipt, EnteredPart) else receipt)
             for step in self.steps
             if step.entries is not None and step.entries.unsaved
             for name in step.touched

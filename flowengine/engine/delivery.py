@@ -95,9 +95,9 @@ class SourceReceipt(msgspec.Struct, Receipt, gc=False):
         self.insecure -= 1
         if not self.parts:
             self.tell_fate()
+        if self.barrier is not None:
+            self.barrier.look(self)
         if not self.insecure:
-            if self.barrier is not None:
-                self.pass_barrier()
             group = self.group
             group.insecure -= 1
             if not group.insecure:
@@ -106,20 +106,14 @@ class SourceReceipt(msgspec.Struct, Receipt, gc=False):
     def secure(self) -> "SecuredPart":
         """One part is safe on disk, its fate still open; returns what settles that part later."""
         self.insecure -= 1
+        if self.barrier is not None:
+            self.barrier.look(self)
         if not self.insecure:
-            if self.barrier is not None:
-                self.pass_barrier()
             group = self.group
             group.insecure -= 1
             if not group.insecure:
                 group.secured()
         return SecuredPart(self)
-
-    def pass_barrier(self) -> None:
-        """A cut need not wait for this any more."""
-        barrier, self.barrier = self.barrier, None
-        if barrier is not None:
-            barrier.done()
 
     def tell_fate(self) -> None:
         """Every part has met its fate."""
@@ -130,10 +124,8 @@ class SourceReceipt(msgspec.Struct, Receipt, gc=False):
             else:
                 group.intake.ledger.worse(self.seq)
         group.fates[fate] += 1
-        ledger = group.intake.ledger
-        if ledger.late is not None and group.fates is group.bucket.fates:
-            ledger.note_late(group.bucket, fate)
-            ledger.dirty.add(group.bucket)
+        if group.fates is group.bucket.fates:  # it was acknowledged before: no one else notes it
+            group.intake.ledger.note_fate(group.bucket, fate)
 
     def origins(self) -> "Origins":
         """The source's message: itself."""
@@ -208,8 +200,9 @@ class JoinedReceipt(Receipt):
     def settle(self, fate: int) -> None:
         """One part has met its fate; at the last one, every member meets the worst of them."""
         self.insecure -= 1
+        if self.barrier is not None:
+            self.barrier.look(self)
         if not self.insecure:
-            self.pass_barrier()
             self.all_secured()
         self.settle_part(fate)
 
@@ -232,8 +225,9 @@ class JoinedReceipt(Receipt):
     def secure(self) -> Receipt:
         """One part is safe on disk; once all are, so is every member."""
         self.insecure -= 1
+        if self.barrier is not None:
+            self.barrier.look(self)
         if not self.insecure:
-            self.pass_barrier()
             self.all_secured()
             self._secure_members()
         return JoinedPart(self)

@@ -32,6 +32,9 @@ class Disk(Protocol):
     def open(self, path: Path) -> int:
         """Return a handle to append to a new, empty file; what had the name before is gone."""
 
+    def append_to(self, path: Path) -> int:
+        """Return a handle to append to a file, which is made if it is not there."""
+
     def write(self, handle: int, data: bytes) -> int:
         """Append; return how many bytes were taken, which may be fewer than were given."""
 
@@ -85,6 +88,11 @@ class OsDisk:
     def open(self, path: Path) -> int:
         """Return a handle to append to a new, empty file; what had the name before is gone."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        return os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+
+    def append_to(self, path: Path) -> int:
+        """Return a handle to append to a file, which is made if it is not there."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
 
     def write(self, handle: int, data: bytes) -> int:
@@ -191,6 +199,10 @@ class LookingDisk(OsDisk):
         return sorted(names)
 
     def open(self, path: Path) -> int:
+        """Refuse: who looks writes nothing."""
+        raise OSError(errno.EROFS, "nothing is written here")
+
+    def append_to(self, path: Path) -> int:
         """Refuse: who looks writes nothing."""
         raise OSError(errno.EROFS, "nothing is written here")
 

@@ -161,6 +161,8 @@ class SourcePort(Feeder):
         account = self.intake.ledger
         if read.redelivered:
             account.count_redelivered(read.redelivered, now)
+        if read.again:
+            self._accounts.arrivals_of(account.name).came_back(read.again.values())
         if read.arrivals:
             self._accounts.note(account.name, read.arrivals, account.newest + 1)
 

@@ -24,6 +24,7 @@ from flowengine.engine.journal import Came, Frame, Journal, pack, pack_all, unpa
 from flowengine.engine.ledger import Bucket, SourceLedger
 
 LOG = logging.getLogger("flowengine.flow")
+SESSION_LOST = fate_at(DROPPED, "session-lost")
 
 
 class FlowAccounts:
@@ -39,6 +40,7 @@ class FlowAccounts:
         """Reads a minute of a source from the database."""
         self._gate = gate or Gate()
         self.ledger = FlowLedger()
+        self.ledger.before_write = self.before_write
         self.arrivals: dict[str, Arrivals] = {}
         self._stamp = 0
         self._came: dict[str, list[Came]] = {}
@@ -92,10 +94,12 @@ class FlowAccounts:
         """The far side of a source has forgotten it: nothing of before comes again."""
         if name not in self.arrivals:
             return
-        self.arrivals[name].forget()
+        account, arrivals = self.ledger.source(name), self.arrivals[name]
+        gone = account.give_up_former(SESSION_LOST, arrivals.back)
+        arrivals.forget()
+        account.gone_upto = account.newest
         self._came.pop(name, None)
         self._lost_sessions.add(name)
-        gone = self.ledger.source(name).give_up_former(fate_at(DROPPED, "session-lost"))
         if gone:
             LOG.warning(
                 "the broker has lost the session: %s unacknowledged message%s will not come again",
@@ -106,7 +110,10 @@ class FlowAccounts:
         self.write()
 
     def before_write(self) -> None:
-        """A sink is about to write: what came must be known before what it causes."""
+        """Something is about to be written: what came must be known before what it causes.
+
+        Else a message that comes again after a crash is a new one, with another time (P2).
+        """
         if self._came:
             self.write()
 
@@ -114,7 +121,7 @@ class FlowAccounts:
         """Bring to the journal what is noted of sources whose messages may come again."""
         if self._journal is None or not self.arrivals:
             return
-        if self._journal.is_large:
+        if self._journal.is_due:
             self.begin_anew()
             return
         frames = [self._frame(name) for name in self.arrivals if self._has_news(name)]
@@ -130,16 +137,16 @@ class FlowAccounts:
         self._stamp += 1
         buckets = [bucket_news(bucket) for bucket in account.unwritten]
         account.unwritten.clear()
-        standing = Standing(
-            account.newest, account.done_upto, account.done_again, sorted(account.aside)
-        )
+        standing = standing_of(account)
+        standing.former = account.done_again
         account.done_again = []
+        _, ranges = self._told_of(account)  # in a cut that is perhaps not on disk yet
         frame = Frame(
             name,
             self._stamp,
             standing,
             buckets,
-            list(account.new_ranges),
+            ranges + account.new_ranges,
             self._came.pop(name, []),
             is_new_session=name in self._lost_sessions,
             is_cut_bound=not self._gate.is_open,
@@ -209,6 +216,7 @@ class FlowAccounts:
         for name, account in self.ledger.sources.items():
             if not account.dirty:
                 continue
+            account.settle_stale()
             self._stamp += 1
             dirty, account.dirty = account.dirty, set()
             ranges, account.new_ranges = account.new_ranges, []
@@ -251,10 +259,14 @@ class FlowAccounts:
             account.newest = found.standing.newest
             account.done_upto = found.standing.done_upto
             account.aside = set(found.standing.aside)
+            account.gone_upto = found.standing.gone_upto
             arrivals = self.arrivals.get(name)
             account.former = set(found.standing.former)
             if arrivals is not None:
                 account.former |= {n for n, _ in arrivals.all() if n > account.done_upto}
+            # What was on its way when the far side lost its session, and did not come to its end.
+            gone = {number for number in account.former if number <= account.gone_upto}
+            account.former -= gone
             account.restore(found.buckets, found.ranges, self.clock.now())
             if arrivals is not None:
                 arrivals.trim()
@@ -287,6 +299,7 @@ class FlowAccounts:
         saved.ranges = sorted({*saved.ranges, *frame.ranges})
         standing = saved.standing
         standing.newest = max(standing.newest, frame.standing.newest)
+        standing.gone_upto = max(standing.gone_upto, frame.standing.gone_upto)
         if frame.is_cut_bound:
             return
         standing.done_upto = max(standing.done_upto, frame.standing.done_upto)
@@ -302,7 +315,7 @@ class FlowAccounts:
         for name, account in self.ledger.sources.items():
             comes_again = name in self.arrivals
             fate = MISSING if comes_again else fate_at(DROPPED, "crash")
-            gone = account.explain_open(held(name), fate)
+            gone = account.explain_open(held(name), fate, SESSION_LOST if comes_again else None)
             if gone:
                 LOG.warning(
                     "%s message%s on the way when the engine ended %s",

@@ -1,5 +1,7 @@
 """The ledger of one flow: its sources, its sinks, and which spool holds what of them."""
 
+from collections.abc import Callable
+
 from flowengine.engine.ledger import Book, SourceLedger
 from flowengine.engine.sinkledger import SinkLedger
 
@@ -10,6 +12,8 @@ class FlowLedger:
     def __init__(self) -> None:
         self.sources: dict[str, SourceLedger] = {}
         self.sinks: dict[str, SinkLedger] = {}
+        self.before_write: Callable[[], None] = lambda: None
+        """To be called before anything of a message is written: what came must be known by then."""
         self._books: dict[str, Book] = {}
         self._all_books: list[Book] = []  # the same list in every source
 

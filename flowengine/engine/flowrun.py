@@ -10,6 +10,7 @@ with what waits in it, and their state.
 import asyncio
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -28,7 +29,7 @@ from flowengine.engine.context import NodeContext
 from flowengine.engine.feeder import Feeder, SourcePort, WireFeeder
 from flowengine.engine.heldstore import FormerReceipts
 from flowengine.engine.leaving import Leaving
-from flowengine.engine.origins import decode_message, split_record
+from flowengine.engine.origins import decode_message, split_entering, split_record
 from flowengine.engine.outlet import ERROR, Outlet
 from flowengine.engine.plan import Change, Plan, PlannedNode, compare
 from flowengine.engine.quarantine import error_fact, error_text
@@ -156,6 +157,7 @@ class RunningFlow(Wiring):
                         copy.payload = copy_tree(handler.payload)
                     catch.first.put([copy])
                 return
+        self.accounts.before_write()
         self.around.quarantine.put(self.id, step.id, message, error)
 
     def _say_once(self, node: str, message: Message, error: Exception) -> None:
@@ -379,16 +381,20 @@ class RunningFlow(Wiring):
         except sqlite3.Error as err:
             LOG.error("what was on its way cannot be read: %s", err)  # noqa: TRY400
             return
-        for node, record in rows:
+        for node, data in rows:
             running = self.nodes.get(node)
             step = running.step if running is not None else None
             try:
+                identity, record = split_entering(data)
                 origins, encoded = split_record(record)
                 message = decode_message(encoded)
             except ValueError as err:
                 LOG.error("a message on its way to %s cannot be read: %s", node, err)  # noqa: TRY400
                 continue
-            message.receipt = self.leaving.give(self._former.receipts(origins))
+            message.receipt = self.leaving.enter(self._former.receipts(origins))
+            if step is not None and step.entries is not None:
+                for origin, numbers in identity.items():
+                    step.applied.setdefault(origin, Counter()).update(numbers)
             if step is None:
                 cause = NodeError("it was on its way here when the engine ended")
                 self.around.quarantine.put(self.id, node, message, cause)

@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from flowengine.engine.origins import encode_record
+from flowengine.engine.fates import FILTERED, KIND
+from flowengine.engine.origins import encode_entering
 from flowengine.message import Message, Receipt
 
 
@@ -43,6 +44,8 @@ class Barrier:
     def __init__(self) -> None:
         self.entering: list[tuple[str, bytes]] = []
         """(node, record) of what entered a state since."""
+        self._entered: dict[int, int] = {}
+        """By the id of a receipt: how many of its parts entered a state since."""
         self._missing = 0
         self._clear = asyncio.Event()
         self._clear.set()
@@ -54,12 +57,28 @@ class Barrier:
             self._missing += 1
             self._clear.clear()
 
-    def enters(self, node: str, message: Message) -> None:
-        """What is waited for enters the state of a node, and will stay there."""
+    def enters(self, node: str, message: Message) -> "EnteredPart":
+        """What is waited for enters the state of a node, and will stay there, held by this part.
+
+        The other branches of the message go on, and are waited for.
+        """
+        receipt = message.receipt
         with contextlib.suppress(TypeError, ValueError, OverflowError):  # no state can be saved
-            self.entering.append((node, encode_record(message)))
-        message.receipt.barrier = None
-        self.done()
+            self.entering.append((node, encode_entering(message)))
+        self._entered[id(receipt)] = self._entered.get(id(receipt), 0) + 1
+        return EnteredPart(receipt, self)
+
+    def left(self, receipt: Receipt) -> None:
+        """A part that had entered a state is about to be settled or secured."""
+        if receipt.barrier is self:
+            self._entered[id(receipt)] -= 1
+
+    def look(self, receipt: Receipt) -> None:
+        """A part was settled or secured: whether those that are not are all in states."""
+        if receipt.insecure <= self._entered.get(id(receipt), 0):
+            receipt.barrier = None
+            self._entered.pop(id(receipt), None)
+            self.done()
 
     def done(self) -> None:
         """One of them is settled or secured."""
@@ -70,3 +89,41 @@ class Barrier:
     async def wait(self) -> None:
         """Wait for all of them."""
         await self._clear.wait()
+
+
+class EnteredPart(Receipt):
+    """A part of a message that entered a state while a cut waited for the message."""
+
+    __slots__ = ("fate", "parts", "receipt", "waiting")
+
+    def __init__(self, receipt: Receipt, waiting: Barrier) -> None:
+        self.receipt = receipt
+        self.waiting = waiting
+        self.parts = 1
+        self.fate = FILTERED
+
+    def take(self, parts: int = 1) -> None:
+        """Expect `parts` more settlements."""
+        self.parts += parts
+
+    def settle(self, fate: int) -> None:
+        """What the state made of it has met its fate."""
+        if fate & KIND >= self.fate & KIND:
+            self.fate = fate
+        self.parts -= 1
+        if not self.parts:
+            self.waiting.left(self.receipt)
+            self.receipt.settle(self.fate)
+
+    def secure(self) -> Receipt:
+        """The state that has it is on disk."""
+        self.waiting.left(self.receipt)
+        return self.receipt.secure()
+
+    def origins(self) -> dict[str, list[int]]:
+        """The source messages that it answers for."""
+        return self.receipt.origins()
+
+    def identity(self) -> dict[str, list[int]]:
+        """What would come again for it."""
+        return self.receipt.identity()

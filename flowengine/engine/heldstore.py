@@ -56,12 +56,14 @@ class FormerReceipt(Receipt):
     Where the source will send it again it counts then, and not here.
     """
 
-    __slots__ = ("account", "counts", "fate", "number", "parts")
+    __slots__ = ("account", "counts", "fate", "is_spooled", "number", "parts")
 
     def __init__(self, account: SourceLedger, number: int) -> None:
         self.account = account
         self.number = number
         self.counts = account.is_done(number)
+        self.is_spooled = False
+        """Whether it counts as spooled already."""
         self.parts = 0
         self.fate = FILTERED
 
@@ -109,8 +111,9 @@ class FormerReceipts:
         if made is None:
             account = self._ledger.source(source)
             made = self._made[source, number] = FormerReceipt(account, number)
-            if told != source and made.counts:
-                account.waiting.add(number)
+        if told != source and made.counts:
+            made.is_spooled = True
+            made.account.waiting.add(number)
         made.take()
         return made
 
@@ -120,7 +123,11 @@ class FormerReceipts:
 
     def open(self, source: str) -> list[int]:
         """The messages of a source that count by being held here."""
-        return [n for (name, n), made in self._made.items() if name == source and made.counts]
+        return [
+            number
+            for (name, number), made in self._made.items()
+            if name == source and made.counts and not made.is_spooled
+        ]
 
 
 class _Several(Receipt):

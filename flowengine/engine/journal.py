@@ -10,8 +10,8 @@ cut at most a second. When it has grown it is begun anew with what still matters
 """
 
 import contextlib
+import errno
 import logging
-import os
 import struct
 import zlib
 from array import array
@@ -22,6 +22,7 @@ import msgspec
 
 from flowengine.engine.accounts import BucketNews, Standing
 from flowengine.engine.arrivals import Arrival
+from flowengine.engine.disk import Disk, OsDisk, write_all
 
 LOG = logging.getLogger("flowengine.engine")
 ROTATE_BYTES = 4 << 20
@@ -91,9 +92,10 @@ def unpack(came: Came) -> list[Arrival]:
 class Journal:
     """One flow's file, open for appending."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
         self.path = path
         self.size = 0
+        self._disk = disk or OsDisk()
         self._handle: int | None = None
         self._is_dirty = False
         self._is_in_trouble = False
@@ -101,7 +103,7 @@ class Journal:
     def read(self) -> list[Frame]:
         """Every whole frame; a torn end, as a power cut leaves it, is passed over."""
         try:
-            data = self.path.read_bytes()
+            data = self._disk.read(self.path)
         except FileNotFoundError:
             return []
         except OSError as err:
@@ -110,23 +112,25 @@ class Journal:
         return list(_frames(data))
 
     @property
-    def is_large(self) -> bool:
-        """Whether it is time to begin anew."""
-        return self.size > ROTATE_BYTES
+    def is_due(self) -> bool:
+        """Whether it is time to begin anew: it has grown, or lacks what could not be written."""
+        return self.size > ROTATE_BYTES or self._is_in_trouble
 
     def append(self, frames: Iterable[Frame]) -> bool:
         """Write frames to the page cache; whether that worked."""
-        data = b"".join(map(_framed, frames))
+        data, disk = b"".join(map(_framed, frames)), self._disk
         try:
             if self._handle is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                self._handle = os.open(self.path, flags, 0o600)
-                self.size = os.fstat(self._handle).st_size
-            written = os.write(self._handle, data)
+                disk.make_folder(self.path.parent)
+                self._handle = disk.append_to(self.path)
+                so_far = disk.read(self.path)
+                self.size = sum(_HEAD.size + length for length, _ in _bodies(so_far))
+                if self.size < len(so_far):
+                    disk.truncate(self.path, self.size)
+            written = disk.write(self._handle, data)
             if written < len(data):
-                os.ftruncate(self._handle, self.size)  # what follows a torn frame would be lost
-                raise OSError(28, "No space left on device")  # noqa: TRY301  # met right below
+                disk.truncate(self.path, self.size)  # what follows a torn frame would be lost
+                raise OSError(errno.ENOSPC, "No space left on device")  # noqa: TRY301  # met below
         except OSError as err:
             self._trouble(err)
             return False
@@ -137,23 +141,24 @@ class Journal:
 
     def begin_anew(self, frames: Iterable[Frame]) -> bool:
         """Put these in place of all that was written so far."""
-        fresh = self.path.with_suffix(".new")
+        fresh, disk = self.path.with_suffix(".new"), self._disk
         data = b"".join(map(_framed, frames))
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            disk.make_folder(self.path.parent)
+            handle = disk.open(fresh)
             try:
-                written = os.write(handle, data)
-                if written < len(data):
-                    raise OSError(28, "No space left on device")  # met right below
-                os.fdatasync(handle)
+                write_all(disk, handle, data)
+                disk.fsync(handle)
             finally:
-                os.close(handle)
-            os.rename(fresh, self.path)
+                disk.close(handle)
+            disk.rename(fresh, self.path)
+            # Else a power cut may bring the old file back, without what is appended from now on.
+            disk.fsync_dir(self.path.parent)
         except OSError as err:
             self._trouble(err)
             return False
         self._close()
+        self._is_in_trouble = False
         return True
 
     def sync_job(self) -> Callable[[], None] | None:
@@ -161,15 +166,13 @@ class Journal:
         if self._handle is None or not self._is_dirty:
             return None
         self._is_dirty = False
-        handle = os.dup(self._handle)
 
         def sync() -> None:
             try:
-                os.fdatasync(handle)
+                self._disk.settle(self.path)  # by its name: the handle may be closed meanwhile
             except OSError as err:
+                self._is_dirty = True
                 self._trouble(err)
-            finally:
-                os.close(handle)
 
         return sync
 
@@ -177,7 +180,7 @@ class Journal:
         handle, self._handle = self._handle, None
         if handle is not None:
             with contextlib.suppress(OSError):
-                os.close(handle)
+                self._disk.close(handle)
 
     def close(self) -> None:
         """Let the file go."""
@@ -203,12 +206,18 @@ def _framed(frame: Frame) -> bytes:
 
 
 def _frames(data: bytes) -> Iterator[Frame]:
+    for _, body in _bodies(data):
+        with contextlib.suppress(ValueError):
+            yield _decode(body)
+
+
+def _bodies(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(length, bytes) of each frame up to the first that is not whole."""
     at = 0
     while at + _HEAD.size <= len(data):
         length, crc = _HEAD.unpack_from(data, at)
         body = data[at + _HEAD.size : at + _HEAD.size + length]
         if length > _LONGEST or len(body) < length or zlib.crc32(body) != crc:
             return
-        with contextlib.suppress(ValueError):
-            yield _decode(body)
+        yield length, body
         at += _HEAD.size + length

@@ -63,6 +63,16 @@ class LeavingReceipt(JoinedReceipt):
         self.leaving.open.discard(self)
 
 
+class EnteringReceipt(LeavingReceipt):
+    """The receipt of what a former run had on its way into a state: it comes again otherwise."""
+
+    __slots__ = ()
+
+    def identity(self) -> dict[str, list[int]]:
+        """Nothing: it is known where it went, so that what comes again does not go there."""
+        return {}
+
+
 class Leaving:
     """What left the states of one flow's nodes and is neither settled nor secured yet."""
 
@@ -72,5 +82,11 @@ class Leaving:
     def give(self, kept: Sequence[Receipt]) -> LeavingReceipt:
         """A receipt for a message that answers for all that was kept for it."""
         receipt = LeavingReceipt(list(kept), self)
+        self.open.add(receipt)
+        return receipt
+
+    def enter(self, kept: Sequence[Receipt]) -> EnteringReceipt:
+        """A receipt for what enters a state that a former run had it on its way to."""
+        receipt = EnteringReceipt(list(kept), self)
         self.open.add(receipt)
         return receipt

@@ -11,6 +11,7 @@ with it; then its fate moves. Numbers are kept per message only for what is spoo
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Any
 
 from flowengine.engine.fates import DELIVERED, FATES, KIND, MISSING, SPOOLED
 from flowengine.engine.seqset import SeqSet
@@ -50,6 +51,8 @@ class Book:
     def __init__(self) -> None:
         self._out: dict[str, SeqSet] = {}
         self._more: dict[tuple[str, int], int] = {}
+        self.former: Any = None
+        """The `Backlog` that had the spool open before in this run, and is closed."""
 
     def add(self, source: str, numbers: Iterable[int]) -> None:
         """One record more holds each of these."""
@@ -92,6 +95,8 @@ class SourceLedger:
         """Number of the newest message."""
         self.done_upto = 0
         """All up to this number are done with, those of `former` aside."""
+        self.gone_upto = 0
+        """Of these numbers none that is open comes again: the far side has lost its session."""
         self.former: set[int] = set()
         """Numbers that a former run let in and did not finish: they are to come again."""
         self.waiting = SeqSet()
@@ -115,8 +120,10 @@ class SourceLedger:
         self._worst: dict[int, int] = {}
         self._later: list[tuple[int, int]] = []
         self._unfinished = range(0)
-        self._given_up: int | None = None
+        self._given_up: dict[Bucket, int] = {}
+        """Which fate was taken for that of what a former run left open."""
         self._held: set[int] = set()  # by states, since a former run
+        self._counted: set[int] = set()  # of these: what was counted already
         self._forgotten_upto = -1
         self.look_up: Callable[[int], Bucket | None] = lambda _minute: None
         """Reads a minute that was let go of: the clock was set back, or the engine restarted."""
@@ -179,6 +186,11 @@ class SourceLedger:
             at = bucket.minute, fate
             self.late[at] = self.late.get(at, 0) + by
 
+    def note_fate(self, bucket: Bucket, fate: int) -> None:
+        """A fate was counted in a bucket: it is to be written."""
+        self.note_late(bucket, fate)
+        self._changed(bucket)
+
     # -- what became of it
 
     def spooled(self, number: int) -> int:
@@ -228,8 +240,10 @@ class SourceLedger:
         return number <= self.done_upto and number not in self.former
 
     def _move(self, number: int, fate: int) -> None:
-        self._count(number, SPOOLED, -1)
-        self._count(number, fate)
+        # A power cut may have taken a part of the journal: what is not counted does not move.
+        if self.bucket_of(number).fates.get(SPOOLED, 0) > 0:
+            self._count(number, SPOOLED, -1)
+            self._count(number, fate)
 
     def acknowledge(self, bucket: Bucket, size: int, last: int, again: Sequence[int] = ()) -> None:
         """A read is acknowledged: `size` messages, none newer than `last`."""
@@ -253,22 +267,39 @@ class SourceLedger:
         if number in self.waiting:
             self.moved(number, fate)
             return
+        if number in self._counted:
+            self._counted.discard(number)
+            return
         if fate & KIND == SPOOLED:
             fate = self.spooled(number)
         self._count(number, fate)
 
-    def give_up_former(self, fate: int) -> int:
-        """What a former run did not finish will not come again; returns how many."""
-        gone = 0
-        for number in self.former:
+    def settle_stale(self) -> None:
+        """Nothing is in a spool or a state any more: what still counts as spooled was written.
+
+        After several crashes in short order a message may have been done with before it was found.
+        """
+        if not self.waiting or self._held or any(book.numbers(self.name) for book in self.books):
+            return
+        for number in [number for number in self.waiting if self.is_done(number)]:
+            self.waiting.discard(number)
+            self._move(number, DELIVERED)
+
+    def give_up_former(self, fate: int, back: Set[int] = frozenset()) -> int:
+        """What a former run did not finish will not come again; returns how many.
+
+        `back` came again already, and meets its fate in this run.
+        """
+        gone, given_up = 0, self.former - back
+        for number in given_up:
             if self.is_spooled(number):
                 self.waiting.add(number)
                 self._count(number, SPOOLED)
             else:
                 self._count(number, fate)
                 gone += 1
-        self.done_again += self.former
-        self.former.clear()
+        self.done_again += given_up
+        self.former -= given_up
         return gone
 
     # -- looking
@@ -301,7 +332,9 @@ class SourceLedger:
         """
         self._forgotten_upto = now // MINUTE
         self._minutes = {bucket.minute: bucket for bucket in buckets if bucket.minute >= 0}
-        for first, minute in sorted(ranges):
+        ranges = sorted(ranges)
+        self.new_ranges += ranges  # some may stand in the journal alone, which is begun anew
+        for first, minute in ranges:
             if minute in self._minutes:
                 self._add_range(first, self._minutes[minute])
             elif minute == NOWHERE.minute:
@@ -320,23 +353,53 @@ class SourceLedger:
         for fate, number in bucket.fates.items():
             self._base[fate & KIND] -= number
 
-    def explain_open(self, held: Iterable[int], fate: int) -> int:
+    def explain_open(self, held: Iterable[int], fate: int, gone: int | None = None) -> int:
         """After `restore`: what is neither to come again nor held by a state met `fate`; how many.
 
-        `held` are the numbers of messages that states hold.
+        `held` are the numbers of messages that states hold; `gone` is the fate of what came before
+        the far side lost its session.
         """
         explained: dict[Bucket, int] = defaultdict(int)
         self._held = set(held)
-        for number in self.former | self._held:
+        by_state: dict[Bucket, list[int]] = defaultdict(list)
+        for number in sorted(self._held - self.former):
+            self.waiting.discard(number)  # a spool has it too: it left the state once, and will
+            by_state[self.bucket_of(number)].append(number)
+        for number in self.former:
             explained[self.bucket_of(number)] += 1
-        gone, self._given_up = 0, fate
+        given_up, self._given_up = 0, {}
+        by_session = {
+            bucket
+            for first, bucket in zip(self._starts, self._ranges, strict=True)
+            if first <= self.gone_upto
+        }
         for bucket in self._minutes.values():
-            lost = bucket.received - sum(bucket.fates.values()) - explained[bucket]
+            numbers = by_state[bucket]
+            lost = bucket.received - sum(bucket.fates.values()) - explained[bucket] - len(numbers)
+            # A state may hold what came by a spool, and was not counted as spooled when that was
+            # written: it is by now. Or what came again meanwhile, and was counted then.
+            counted = numbers[: max(0, -lost)]
+            spooled = min(len(counted), bucket.fates.get(SPOOLED, 0))
+            for number in counted[:spooled]:
+                self.waiting.add(number)
+            self._counted.update(counted[spooled:])
+            if lost + len(counted) < 0:
+                self._balance(bucket, -lost - len(counted))
             if lost > 0:
-                bucket.fates[fate] += lost
+                met = fate if gone is None or bucket not in by_session else gone
+                bucket.fates[met] += lost
+                self._given_up[bucket] = met
                 self._changed(bucket)
-                gone += lost
-        return gone
+                given_up += lost
+        return given_up
+
+    def _balance(self, bucket: Bucket, surplus: int) -> None:
+        """More fates are on disk than messages: a power cut took the count of what came."""
+        for fate in sorted(bucket.fates, key=lambda fate: fate & KIND != DELIVERED):
+            less = min(surplus, bucket.fates[fate])
+            bucket.fates[fate] -= less
+            surplus -= less
+        self._changed(bucket)
 
     def explain_spooled(self, lost: int | None) -> int:
         """Once every spool was looked at: what none of them has was written, or is `lost`.
@@ -347,6 +410,8 @@ class SourceLedger:
         there: dict[Bucket, list[int]] = defaultdict(list)
         newer: dict[Bucket, int] = defaultdict(int)
         for number in self.waiting:
+            if number in self.former:
+                continue  # it came again, and is counted once it is acknowledged
             bucket = self.bucket_of(number)
             if number < self._unfinished.stop:
                 there[bucket].append(number)
@@ -380,8 +445,10 @@ class SourceLedger:
                 continue
             if number in self._unfinished:  # it was not acknowledged, and is not lost all the same
                 self.waiting.add(number)
-                if self._given_up is not None:
-                    self._count(number, self._given_up, -1)
+                bucket = self.bucket_of(number)
+                given_up = self._given_up.get(bucket)
+                if given_up is not None and bucket.fates[given_up] > 0:
+                    self._count(number, given_up, -1)
                 self._count(number, SPOOLED)
             elif self.is_done(number) and self.bucket_of(number) is not NOWHERE:
                 self.waiting.add(number)

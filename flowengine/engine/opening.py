@@ -70,6 +70,8 @@ class Contents:
     appended: int = 0  # the next new record's number; never one known to have been given before
     lost: list[range] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    is_settled: bool = True
+    """Whether the disk has taken all of it, or a later power cut may still take some."""
 
 
 def spell(spans: Sequence[range]) -> str:
@@ -100,6 +102,7 @@ class _Opening:
         self.folder, self.disk = folder, disk
         self.found = Contents()
         self.saved: tuple[int, int] | None = None
+        self.durable = 0  # records below were synced, as the cursor says
         self.blank: list[int] = []  # first records of files that only their name speaks for
 
     def run(self) -> Contents:
@@ -132,7 +135,7 @@ class _Opening:
         if self.saved is None:
             self._set_aside(CURSOR, "the cursor is damaged", _AGAIN)
         else:
-            self.found.cursor = self.saved[0]
+            self.found.cursor, self.durable = self.saved
 
     def _set_aside(self, name: str, why: str, cost: str = _UNREAD) -> bool:
         """Move a file to aside/, and let the oldest there go when they are many."""
@@ -222,6 +225,11 @@ class _Opening:
                     self._set_aside(name, f"cannot be read ({err.strerror})")
                     continue
                 segment, lost = survey(data, self.folder / name, first, stop)
+                if segment.end > self.durable and (
+                    (on_disk := self._as_on_disk(name, data)) != data
+                ):
+                    data = on_disk
+                    segment, lost = survey(data, self.folder / name, first, stop)
                 if segment.records == 0:
                     self._drop_empty(name, first, data)
                 elif best is not None and segment.records <= best[0].records:
@@ -237,6 +245,29 @@ class _Opening:
                 self._note_lost(segment, lost, stop, damaged_tail=rest > 0)
                 self.found.segments.insert(0, segment)
                 stop = first
+
+    def _as_on_disk(self, name: str, data: bytes) -> bytes:
+        """What the medium has of a file that an earlier run may not have brought there.
+
+        After a failed fsync Linux shows what was written and will never write it; an fsync after
+        that says nothing. So the page cache is asked to forget, and the file is read once more.
+        """
+        path = self.folder / name
+        try:
+            self.disk.settle(path)
+            on_disk = self.disk.read(path, fresh=True)
+        except OSError as err:
+            self.found.is_settled = False
+            what = (
+                f"fsync failed ({err.strerror or err}): records that were not yet acknowledged "
+                "may not survive a power cut. Check the disk"
+            )
+            self._say(name, what)
+            return data
+        if on_disk != data:
+            what = "what an earlier run wrote since its last fsync never came to the disk"
+            self._say(name, what, "what is on the disk counts", _TORN)
+        return on_disk
 
     def _drop_empty(self, name: str, first: int, data: bytes) -> None:
         """Take away a segment without a record: begun and not finished, or nothing but damage."""
@@ -320,19 +351,7 @@ class _Opening:
         found.lost.sort(key=lambda span: span.start)
 
     def _settle_disk(self) -> None:
-        """Have what an earlier run left in the page cache written before it is called durable.
-
-        What was acknowledged had an fsync of its own, so a failure here breaks no promise.
-        """
-        for segment in self.found.segments:
-            try:
-                self.disk.settle(segment.path)
-            except OSError as err:
-                what = (
-                    f"fsync failed ({err.strerror or err}): records that were not yet acknowledged "
-                    "may not survive a power cut. Check the disk"
-                )
-                self._say(segment.path.name, what)
+        """Have the names in the folder written, as the files were."""
         if self.found.segments:
             with contextlib.suppress(OSError):
                 self.disk.fsync_dir(self.folder)

@@ -17,6 +17,7 @@ _encoder = packer()
 _decoder = unpacker(Message)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, list[int]]).decode
+_decode_entering = msgspec.msgpack.Decoder(tuple[dict[str, list[int]], bytes]).decode
 
 
 def encode_record(message: Message) -> bytes:
@@ -34,6 +35,16 @@ def split_record(record: bytes) -> tuple[dict[str, list[int]], bytes]:
     _, length = _HEAD.unpack_from(record)
     at = _HEAD.size + length
     return _decode(record[_HEAD.size : at]), record[at:]
+
+
+def encode_entering(message: Message) -> bytes:
+    """A message on its way into a state: what would come again for it, then its record."""
+    return _encode((message.receipt.identity(), encode_record(message)))
+
+
+def split_entering(data: bytes) -> tuple[dict[str, list[int]], bytes]:
+    """(identity, record); ValueError if it cannot be read."""
+    return _decode_entering(data)
 
 
 def decode_message(encoded: bytes) -> Message:

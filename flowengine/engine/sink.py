@@ -495,7 +495,7 @@ class SinkRunner:
                 continue
             pace.spend(len(messages))
             try:
-                await self._write(messages)
+                await self._write(messages, give_back=backlog.give_back)
             except _Away as away:
                 tries += 1
                 self._count_retry()

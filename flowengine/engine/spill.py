@@ -21,6 +21,7 @@ class SpillWire(Wire):
 
     def __init__(
         self,
+        name: str,
         clock: Clock,
         backlog: Backlog,
         *,
@@ -29,20 +30,20 @@ class SpillWire(Wire):
         on_data: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(clock, capacity=capacity, max_bytes=max_bytes, on_data=on_data)
+        self.name = name
         self.backlog = backlog
-        self._unread = backlog.depth
         self._waiting: list[Message] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
     def spilled(self) -> int:
         """Messages that are on disk, or on their way there, and not taken yet."""
-        return self._unread + len(self._waiting)
+        return self.backlog.unread + len(self._waiting)
 
     @property
     def oldest(self) -> int | None:
         """When the oldest message came; what was spilled is always old enough."""
-        return super().oldest if self.depth or not self._unread else 0
+        return super().oldest if self.depth or not self.backlog.unread else 0
 
     def put(self, messages: list[Message]) -> None:
         """Keep messages in memory while they fit, else bring them to the disk."""
@@ -64,10 +65,11 @@ class SpillWire(Wire):
         while self._waiting:
             batch = self._waiting
             self._waiting = left = self.backlog.append(batch)
-            self._unread += len(batch) - len(left)
-            if self._unread:
+            if self.backlog.unread:
                 self.on_data()
             await self.backlog.synced()
+            if self.backlog.unread:  # a failing disk gives what it took only now
+                self.on_data()
             if left:
                 await self.clock.sleep(DISK_RETRY)
             elif self.blocked:
@@ -78,11 +80,7 @@ class SpillWire(Wire):
         """The oldest messages: those in memory came before those on disk."""
         if self.depth:
             return super().take(limit)
-        if not self._unread:
-            return []
-        messages = self.backlog.read(limit)
-        self._unread = max(0, self._unread - len(messages)) if messages else 0
-        return messages
+        return self.backlog.read(limit) if self.backlog.unread else []
 
     def take_all(self) -> list[Message]:
         """Remove and return everything that waits, what is not on disk yet at the end."""

@@ -111,6 +111,8 @@ class Spool:
             ) from err
         self.report: list[str] = [f"{folder}: {note}" for note in found.notes]
         self.lost: list[range] = found.lost
+        self.is_settled = found.is_settled
+        """Whether what an earlier run left was brought to the disk."""
         self.appended = self.synced = found.appended
         self.cursor = found.cursor
         # _lock guards the numbers and lists below and is never held during a good fsync;
@@ -141,6 +143,11 @@ class Spool:
         self._rewind()
 
     # ---- what there is
+
+    @property
+    def unread(self) -> int:
+        """Records behind the place where `read` goes on."""
+        return self.appended - self._read
 
     @property
     def depth(self) -> int:

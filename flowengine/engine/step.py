@@ -68,8 +68,9 @@ class Step:
         """Names under which what is held has changed since the last cut."""
         self.rewritten: set[str] = set()
         """Names under which receipts are held that were not only added to since the last cut."""
-        self.applied: dict[str, set[int]] = {}
-        """What a former run had let change these states, and will come again: by where from."""
+        self.applied: dict[str, Counter[int]] = {}
+        """What a former run had let change these states, and will come again: by where from, how
+        often, as a message that came here by two ways changed them twice."""
         self.passed: list[list[Receipt]] = []
         """What changed these states since the last cut, where it may come again after a crash."""
         self._given: list[Message] = []  # by the call that is under way
@@ -124,13 +125,12 @@ class Step:
         applied = self.applied
         identity = message.receipt.identity()
         if not identity or not all(
-            number in applied.get(origin, ())
+            origin in applied and Counter(numbers) <= applied[origin]
             for origin, numbers in identity.items()
-            for number in numbers
         ):
             return False
         for origin, numbers in identity.items():
-            applied[origin].difference_update(numbers)
+            applied[origin] -= Counter(numbers)
             if not applied[origin]:
                 del applied[origin]
         message.receipt.settle(DELIVERED)
@@ -165,7 +165,9 @@ class Step:
             if rest or receipt.insecure:
                 kept.append(receipt)
         for origin, numbers_left in self.applied.items():
-            again.setdefault(origin, []).extend(numbers_left)
+            rest = [number for number in numbers_left.elements() if not is_done(origin, number)]
+            if rest:
+                again.setdefault(origin, []).extend(rest)
         self.passed[:] = [kept] if kept else []
         return open_ones, again
 
@@ -305,10 +307,11 @@ class Step:
     def keep(self, message: Message, key: str) -> None:
         """Hold the message's receipt under `key`."""
         self.has_kept = True
-        if message.receipt.barrier is not None:  # a cut waits for it, which does not have it here
-            message.receipt.barrier.enters(self.id, message)
-        message.receipt.take()
-        self.held.setdefault(key, []).append(message.receipt)
+        receipt = message.receipt
+        receipt.take()
+        if receipt.barrier is not None:  # a cut waits for it, which does not have it here
+            receipt = receipt.barrier.enters(self.id, message)
+        self.held.setdefault(key, []).append(receipt)
         if self.entries is not None:
             self.touched.add(key)
 

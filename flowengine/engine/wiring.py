@@ -162,6 +162,12 @@ class Wiring:
                 max_bytes=max_bytes,
                 when_full=policy,  # type: ignore[arg-type]  # checked with the flow
             )
+        for old in self._left_over:
+            if old.name == name:  # it has the files open still, and is not done with them
+                self._left_over.remove(old)
+                old.bound_anew(capacity, max_bytes, "block")
+                old.blocked = False
+                return old
         settings = SpoolConfig()
         backlog = Backlog(
             self._spool(f"{name}.wire", settings),
@@ -175,7 +181,7 @@ class Wiring:
             gate=self.gate,
         )
         backlog.scan_now()
-        return SpillWire(self.clock, backlog, capacity=capacity, max_bytes=max_bytes)
+        return SpillWire(name, self.clock, backlog, capacity=capacity, max_bytes=max_bytes)
 
     def _say(self, name: str, level: str, what: str, **facts: Any) -> None:
         LOG.log(

@@ -4,7 +4,9 @@ A flow here is small and every node's effect on a message is known from the mess
 so that a model can say for each number where it must arrive, and where it may.
 """
 
+import base64
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,7 +57,6 @@ class InConfig(NodeConfig):
 
     label: str = Field(default="", description="Any text, so that the config can change.")
     window: int | None = Field(default=None, description="Messages unacknowledged at most.")
-    garbled: int = Field(default=NOWHERE, description="Numbers with this last digit are garbled.")
 
 
 @node("sim.in")
@@ -94,9 +95,18 @@ class DigitConfig(NodeConfig):
     label: str = Field(default="", description="Any text, so that the config can change.")
 
 
+def ids_of(payload: Any) -> list[int]:
+    """The numbers that a payload carries; what could not be understood is text or bytes."""
+    if isinstance(payload, dict) and "ids" in payload:
+        return [int(number) for number in payload["ids"]]
+    if isinstance(payload, dict):
+        payload = base64.b64decode(payload["$bytes"])
+    return [int(number) for number in re.findall(rb"\d+", payload)]
+
+
 def last_digit(message: Message) -> int:
     """The last digit of the (first) number that a message carries."""
-    return int(message.payload["ids"][0]) % 10
+    return ids_of(message.payload)[0] % 10
 
 
 @node("sim.sift")
@@ -162,7 +172,7 @@ class Bundle(Node[BundleConfig]):
 
     def _leave(self, key: str, state: Any) -> Message | None:
         ids, state.ids = state.ids, []
-        return self.context.give(Message({"ids": ids}, key=key), key) if ids else None
+        return self.context.give(Message({"ids": ids, "made": True}, key=key), key) if ids else None
 
     def wake(self, key: str, state: Any) -> Message | None:
         """Answer for what there is."""
@@ -172,6 +182,22 @@ class Bundle(Node[BundleConfig]):
         """Set the timer again."""
         if state.ids:
             self._set_timer(key)
+
+
+@node("sim.tally", scope="keyed")
+class Tally(Node[KeyedConfig]):
+    """Note every number that passes, for ever: what a state knows after crashes is read off it."""
+
+    class State(NodeState):
+        """All numbers so far."""
+
+        ids: list[int] = msgspec.field(default_factory=list)
+
+    def receive(self, message: Message, *states: Any) -> Message:
+        """Note it."""
+        [state] = states
+        state.ids += message.payload["ids"]
+        return message
 
 
 class OutConfig(SinkConfig):
@@ -228,14 +254,16 @@ class SimulationRegistry(Registry):
 
     def find(self, name: str) -> NodeType:
         """A type of this module, else a shipped one."""
-        for target in (In, sift, brittle, Whole, Bundle, Out, Bare, Wide):
+        for target in (In, sift, brittle, Whole, Bundle, Tally, Out, Bare, Wide):
             mark: NodeType = getattr(target, MARK)
             if mark.name == name:
                 return mark
         return REGISTRY.find(name)
 
 
+SOURCES = {"sim.in", "mqtt.in"}
 SINKS = {"sim.out", "sim.bare", "sim.wide"}
+HOLDING = {"sim.bundle", "delay"}
 LOSSY = {"debounce", "throttle"}
 
 
@@ -245,6 +273,9 @@ class SimFlow:
 
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     wires: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
+    connections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    garbled: dict[str, int] = field(default_factory=dict)
+    """By source: numbers with this last digit are garbled."""
     _known: dict[tuple[str, int], tuple[Counter[str], Counter[str]]] = field(default_factory=dict)
 
     def file_wires(self) -> list[Any]:
@@ -264,9 +295,50 @@ class SimFlow:
         """Nodes of some types."""
         return [name for name in self.nodes if self.kind(name) in kinds]
 
+    def sources(self) -> list[str]:
+        """The sources."""
+        return self.names(*SOURCES)
+
+    def known(self) -> list[str]:
+        """Sources whose messages have an identity."""
+        return self.names("mqtt.in")
+
     def sinks(self) -> list[str]:
         """The sinks."""
         return self.names(*SINKS)
+
+    def spools(self) -> set[tuple[str, ...]]:
+        """What has a spool."""
+        wires = {w[:3] for w in self.wires if w[3].get("when_full") == "spill"}
+        nodes = {(name,) for name, node in self.nodes.items() if _spills(node.get("config", {}))}
+        return wires | nodes | {(name,) for name in self.sinks()}
+
+    def spilling(self) -> bool:
+        """Whether a wire or a queue has a spool."""
+        return len(self.spools()) > len(self.sinks())
+
+    def is_exact(self, state: str) -> bool:
+        """Whether nothing is kept in a spool on the way to a state.
+
+        A spool's record is no part of a cut: a state that falls back makes it once more, and so the
+        states behind it may know a number twice.
+        """
+        behind: set[str] = set()
+        todo = [name for name in self.nodes if self.kind(name) in {"sim.out", "sim.wide"}]
+        todo += [w[2] for w in self.wires if w[3].get("when_full") == "spill"]
+        todo += [name for name, node in self.nodes.items() if _spills(node.get("config", {}))]
+        while todo:
+            name = todo.pop()
+            if name not in behind:
+                behind.add(name)
+                todo += [target for source, _, target, _ in self.wires if source == name]
+        return state not in behind
+
+    def is_sure(self) -> bool:
+        """Whether nothing in it may drop a message."""
+        policies = [node.get("config", {}).get("when_full", "") for node in self.nodes.values()]
+        policies += [settings.get("when_full", "") for *_, settings in self.wires]
+        return not self.names(*LOSSY) and not any(str(p).startswith("drop") for p in policies)
 
     def behind(self, name: str, output: str) -> Iterator[tuple[str, bool]]:
         """Where an output leads, and whether the wire keeps everything."""
@@ -323,9 +395,11 @@ class SimFlow:
                 arrive(name, sure)
                 # A write in which something was refused by name gives no answers.
                 sure = sure and not (config.get("names") and digit != NOWHERE)
+            if kind == "sim.tally":
+                arrive(name, sure)
             out(name, "out", sure and kind not in LOSSY, handled)
 
-        if number % 10 == self.nodes[source].get("config", {}).get("garbled", NOWHERE):
+        if number % 10 == self.garbled.get(source, NOWHERE):
             error(source, True, False)
         else:
             out(source, "out", True, False)
@@ -346,12 +420,16 @@ class SimFlow:
                 if source == name:
                     walk(start, target, is_mixed)
 
-        for source in self.names("sim.in"):
+        for source in self.sources():
             walk(source, source, False)
         for catch in self.names("catch"):
             walk(catch, catch, True)
         many = {name for (_, name), number in ways.items() if number > 1}
         return set(self.sinks()) - many - mixed
+
+
+def _spills(settings: Mapping[str, Any]) -> bool:
+    return settings.get("when_full") == "spill"
 
 
 class FlowMaker:
@@ -369,12 +447,16 @@ class FlowMaker:
         """A flow of one or two sources, a few nodes and one to three sinks."""
         chance, flow = self.chance, SimFlow()
         ends: list[tuple[str, str, bool]] = []
+        has_broker = chance.random() < 0.5
         for _ in range(chance.choice([1, 1, 2])):
             name = self._name("in")
-            config: dict[str, Any] = {"window": chance.choice([None, 6, 20])}
             if chance.random() < 0.3:
-                config["garbled"] = chance.randrange(10)
-            flow.nodes[name] = {"type": "sim.in", "config": config}
+                flow.garbled[name] = chance.randrange(10)
+            if has_broker and chance.random() < 0.9:
+                flow.nodes[name] = self._known(flow, name)
+            else:
+                config = {"window": chance.choice([None, 6, 20])}
+                flow.nodes[name] = {"type": "sim.in", "config": config}
             ends.append((name, "out", False))
         for _ in range(chance.randrange(6)):
             self._grow(flow, ends)
@@ -383,12 +465,24 @@ class FlowMaker:
         self._handle_errors(flow)
         return flow
 
+    def _known(self, flow: SimFlow, name: str) -> dict[str, Any]:
+        """A source of a broker, of its own or of one that is there."""
+        chance = self.chance
+        if not flow.connections or chance.random() < 0.3:
+            broker = self._name("broker")
+            config: dict[str, Any] = {"host": "127.0.0.1", "client_id": broker}
+            config["receive_maximum"] = chance.choice([6, 20, 1000])
+            flow.connections[broker] = {"type": "mqtt.broker", "config": config}
+        broker = chance.choice(list(flow.connections))
+        config = {"broker": broker, "topic": f"{name}/+", "decode": "json"}
+        return {"type": "mqtt.in", "config": config}
+
     def _grow(self, flow: SimFlow, ends: list[tuple[str, str, bool]]) -> None:
         """Put one more node behind an open end (or two, which then merge)."""
         chance = self.chance
         at = chance.randrange(len(ends))
         is_grouped = ends[at][2]
-        kinds = ["queue", "delay", "sim.bundle", "debounce", "throttle"]
+        kinds = ["queue", "delay", "sim.bundle", "sim.tally", "sim.tally", "debounce", "throttle"]
         if not is_grouped:
             kinds += ["sim.sift", "sim.brittle", "sim.whole", "sim.sift", "sim.brittle"]
         kind = chance.choice(kinds)
@@ -404,7 +498,7 @@ class FlowMaker:
         if others and chance.random() < 0.2:
             self._wire(flow, chance.choice(others)[:2], name)
 
-    def _config(self, kind: str) -> dict[str, Any]:
+    def _config(self, kind: str) -> dict[str, Any]:  # noqa: PLR0911  # a table of types
         chance = self.chance
         if kind in {"sim.sift", "sim.brittle", "sim.whole"}:
             return {"digit": chance.randrange(10)}
@@ -415,6 +509,8 @@ class FlowMaker:
             return {"capacity": chance.choice([2, 5, 50]), "when_full": policy}
         if kind == "delay":
             return {"for": chance.choice(["200ms", "2s", "15s"])}
+        if kind == "sim.tally":
+            return {}
         if kind == "debounce":
             return {"for": chance.choice(["100ms", "2s"])}
         per = {"count": chance.randint(1, 3), "per": chance.choice(["1s", "5s"])}
@@ -458,7 +554,7 @@ class FlowMaker:
         failing = [
             name
             for name in flow.nodes
-            if flow.kind(name) in {"sim.brittle", "sim.whole", "sim.in", *SINKS}
+            if flow.kind(name) in {"sim.brittle", "sim.whole", *SOURCES, *SINKS}
         ]
         for name in failing:
             if chance.random() < 0.25:
@@ -479,16 +575,7 @@ class FlowMaker:
             kind, config = settings["type"], settings["config"]
             if chance.random() < 0.5:
                 continue
-            if kind in {"sim.in", "sim.sift", "sim.brittle", "sim.whole", *SINKS}:
-                config["label"] = str(chance.randrange(1000))
-            if kind in SINKS:
-                config["batch"] = {"size": chance.choice([1, 3, 5000]), "age": "200ms"}
-            if kind == "sim.bundle":
-                config["size"] = chance.randint(2, 5)
-            if kind == "queue":
-                config["capacity"] = chance.choice([2, 5, 50])
-            if kind == "delay":
-                config["for"] = chance.choice(["200ms", "2s", "15s"])
+            self._change_config(kind, config)
         wires = []
         for source, output, target, old in flow.wires:
             new = old
@@ -498,19 +585,39 @@ class FlowMaker:
                 new = {} if not str(old.get("when_full", "")).startswith("drop") else old
                 new = new or {"capacity": 4, "when_full": "block"} if not old else new
             wires.append((source, output, target, new))
-        return SimFlow(nodes, wires)
+        brokers = {name: dict(broker) for name, broker in flow.connections.items()}
+        for broker in brokers.values():
+            if chance.random() < 0.2:
+                window = chance.choice([6, 20, 1000])
+                broker["config"] = {**broker["config"], "receive_maximum": window}
+        return SimFlow(nodes, wires, brokers, flow.garbled)
+
+    def _change_config(self, kind: str, config: dict[str, Any]) -> None:
+        chance = self.chance
+        if kind in {"sim.in", "sim.sift", "sim.brittle", "sim.whole", *SINKS}:
+            config["label"] = str(chance.randrange(1000))
+        if kind == "mqtt.in":
+            config["retained"] = chance.choice(["accept", "ignore"])
+        if kind in SINKS:
+            config["batch"] = {"size": chance.choice([1, 3, 5000]), "age": "200ms"}
+        if kind == "sim.bundle":
+            config["size"] = chance.randint(2, 5)
+        if kind == "queue":
+            config["capacity"] = chance.choice([2, 5, 50])
+        if kind == "delay":
+            config["for"] = chance.choice(["200ms", "2s", "15s"])
 
     def prune(self, flow: SimFlow) -> SimFlow:
         """The flow without one node, and without what then has no way in."""
         chance = self.chance
-        candidates = [name for name in flow.nodes if flow.kind(name) != "sim.in"]
+        candidates = [name for name in flow.nodes if flow.kind(name) not in SOURCES]
         if not candidates:
             return flow
         gone = {chance.choice(candidates)}
-        if len(flow.names("sim.in")) > 1 and chance.random() < 0.3:
-            gone = {chance.choice(flow.names("sim.in"))}
+        if len(flow.sources()) > 1 and chance.random() < 0.3:
+            gone = {chance.choice(flow.sources())}
         nodes: Mapping[str, dict[str, Any]] = {
             name: settings for name, settings in flow.nodes.items() if name not in gone
         }
         wires = [w for w in flow.wires if w[0] not in gone and w[2] not in gone]
-        return SimFlow(dict(nodes), wires)
+        return SimFlow(dict(nodes), wires, flow.connections, flow.garbled)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.simulation import Broken, run
+from tests.engine.simulation import run
+from tests.engine.simulation_loop import Broken
 
 FIRST = int(os.environ.get("SIM_FIRST", "0"))
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))

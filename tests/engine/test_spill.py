@@ -28,7 +28,7 @@ class Rig:
         ledger = FlowLedger()
         backlog = Backlog(spool, config, clock, None, status=print, log=print, ledger=ledger)
         self.told: list[int] = []
-        self.wire = SpillWire(clock, backlog, capacity=capacity, max_bytes=10**9)
+        self.wire = SpillWire("a.out-b", clock, backlog, capacity=capacity, max_bytes=10**9)
         self.intake = Intake(ledger=ledger.source("in"))
         self.acked = 0
 

@@ -117,6 +117,13 @@ class SimDisk:
         self.handles[len(self.handles) + 3] = self.names[path]
         return len(self.handles) + 2
 
+    def append_to(self, path: Path) -> int:
+        if path not in self.names:
+            return self.open(path)
+        self._tick("open", path)
+        self.handles[len(self.handles) + 3] = self.names[path]
+        return len(self.handles) + 2
+
     def write(self, handle: int, data: bytes) -> int:
         file = self.handles[handle]
         try:
