@@ -24,6 +24,9 @@ Moment `n` of seed `s` is the same in every run, so `--first 101 --count 100` go
     --variant time      the payload tells its time, by which a repeat falls on what is there
     --variant arrival   no time in the payload: a message redelivered must be known again
     --variant down      InfluxDB is away from before the first kill until after the last
+    --power             the power is cut, not only the process killed: the data folder is on a disk
+                        of its own, which keeps what was synced (root, loop devices)
+    --plant BUG         with a bug planted on purpose (`tests.faults.planted`): it must be found
 """
 
 import argparse
@@ -54,7 +57,9 @@ from tests.faults.endurance import (
     settle,
     write_pipeline,
 )
-from tests.flow_process import FlowProcess, flowengine
+from tests.faults.planted import BUGS, hooked
+from tests.faults.power import PowerDisk
+from tests.flow_process import ROOT, FlowProcess, flowengine
 from tests.system.brokers import Mosquitto
 from tests.system.real import NotReady, until
 from tests.system.stores import InfluxFront
@@ -77,6 +82,8 @@ class Options(msgspec.Struct, kw_only=True):
     ready_limit: float = 3.0
     drain: float = 180.0
     lateness: str = "10s"
+    power: bool = False
+    plant: str = ""
 
 
 class Kill(msgspec.Struct, kw_only=True):
@@ -131,17 +138,35 @@ def run(options: Options, folder: Path, say: Callable[[str], None] = print) -> R
         secrets = write_pipeline(
             folder / "flows", broker, front, with_time=with_time, lateness=options.lateness
         )
-        engine = FlowProcess(folder / "flows", "--ready-after", "2s", env=secrets)
+        disk = None
+        if options.power:
+            disk = stack.enter_context(PowerDisk(folder))
+        if options.plant:
+            secrets |= hooked(folder, options.plant, ROOT)
+        engine = FlowProcess(
+            folder / "flows",
+            "--ready-after",
+            "2s",
+            data=disk.place / "data" if disk is not None else None,
+            env=secrets,
+        )
         stack.enter_context(engine)
         devices = Devices(broker.port, options.rate, with_time=with_time)
-        return _Run(options, Parts(broker, front, engine, devices), say).run()
+        return _Run(options, Parts(broker, front, engine, devices), say, disk).run()
 
 
 class _Run:
     """One run of the test, from the first start to the comparison."""
 
-    def __init__(self, options: Options, parts: Parts, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        parts: Parts,
+        say: Callable[[str], None],
+        disk: PowerDisk | None = None,
+    ) -> None:
         self.options = options
+        self.disk = disk
         self.broker, self.front, self.engine, self.devices = parts
         self.written, self.windows = Written(self.engine), Windows(self.engine)
         self.kills: list[Kill] = []
@@ -180,7 +205,11 @@ class _Run:
             if waits:
                 self._until_ready()
         time.sleep(after)
+        if self.disk is not None:
+            self.disk.cut()
         self.engine.kill()
+        if self.disk is not None:
+            self.disk.again()
         self._count(Kill(number=number))
         done = len(self.kills)
         if done % 10 == 0 or done == self.options.count:
@@ -314,6 +343,8 @@ def main() -> int:
     parser.add_argument("--longest", type=float, default=default.longest, help="s after ready (5)")
     parser.add_argument("--drain", type=float, default=default.drain, help="s at the end (180)")
     parser.add_argument("--lateness", default=default.lateness, help="of the windows (10s)")
+    parser.add_argument("--power", action="store_true", help="cut the power")
+    parser.add_argument("--plant", choices=sorted(BUGS), default="", help="with this bug")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="run there, and leave it all")
     given = vars(parser.parse_args())
