@@ -131,13 +131,23 @@ class Unavailable(FlowengineError):
 
     `retry_after` is in seconds, None for the sink's own backoff. `state` is what the node is said
     to be: `waiting`, or `failed` where waiting alone will not help and someone must act.
+    `is_unanswered` is whether records may have been written all the same: a request was sent, and
+    no answer came. It is False where no request went out, or the far side answered that it did not.
     """
 
     state: Literal["waiting", "failed"] = "waiting"
 
-    def __init__(self, what: str, mend: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        mend: str = "",
+        *,
+        retry_after: float | None = None,
+        is_unanswered: bool = True,
+    ) -> None:
         super().__init__(what, mend)
         self.retry_after = retry_after
+        self.is_unanswered = is_unanswered
 
 
 class RecordRefused(FlowengineError):

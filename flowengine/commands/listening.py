@@ -5,6 +5,7 @@ user (S-01).
 """
 
 import argparse
+import errno
 import socket
 import ssl
 from pathlib import Path
@@ -35,8 +36,11 @@ class Place(msgspec.Struct, kw_only=True):
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
 
-def listen(args: argparse.Namespace, data: Path) -> Place:
-    """The socket, bound before anything starts; refuses an open door (S-01)."""
+def listen(args: argparse.Namespace, data: Path, *, or_free: bool = False) -> Place:
+    """The socket, bound before anything starts; refuses an open door (S-01).
+
+    Where the port is taken, any free one will do if `or_free` is given.
+    """
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port} is no port.", "Ports go from 1 to 65535.")
     if bool(args.tls_cert) != bool(args.tls_key):
@@ -57,7 +61,7 @@ def listen(args: argparse.Namespace, data: Path) -> Place:
         tls = server_context(args.tls_cert, args.tls_key)
         names |= names_in(args.tls_cert)
     names |= _own_names(args.host)
-    listening = bound(args.host, args.port)
+    listening = bound(args.host, args.port, or_free=or_free)
     return Place(
         host=args.host,
         port=listening.getsockname()[1],
@@ -125,8 +129,8 @@ def _own_names(host: str) -> set[str]:
     return names | {own, f"{own.partition('.')[0]}.local"}
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A listening socket; raises StartError, as for a port that is taken."""
+def bound(host: str, port: int, *, or_free: bool = False) -> socket.socket:
+    """A listening socket; raises StartError, as for a port that is taken and no other will do."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -141,6 +145,8 @@ def bound(host: str, port: int) -> socket.socket:
         made.setblocking(False)
     except OSError as err:
         made.close()
+        if or_free and err.errno == errno.EADDRINUSE:
+            return bound(host, 0)
         raise StartError(
             f"nothing can listen on {host}:{port}: {err.strerror or err}.",
             "Is another flowengine running there? Give another port with --port.",

@@ -109,6 +109,7 @@ def load(options: RunOptions, secrets: SecretOf) -> Loaded:
         secrets=secrets,
         params_file=options.params_file,
         sets=options.sets,
+        one_by_one=options.may_be_empty,
     )
 
 

@@ -10,24 +10,21 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import importlib.resources
 import logging
-import os
 import signal
 import socket
 import ssl
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from flowengine.clock import SECOND
-from flowengine.commands.folder import moment
+from flowengine.commands.boxseries import series_reader
 from flowengine.commands.listening import Place, listen
 from flowengine.commands.run import RunOptions, data_folder, run_and_leave, size_of, without_plugins
 from flowengine.engine.runtime import Engine
 from flowengine.errors import UsageError
-from flowengine.moments import format_time, parse_duration
+from flowengine.moments import parse_duration
 
 LOG = logging.getLogger("flowengine.serve")
 PORT = 8850
@@ -67,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name by which browsers call this box, besides those of the certificate",
     )
     parser.add_argument(
+        "--behind-tls",
+        action="store_true",
+        help="a proxy in front holds the certificate: browsers come by https, under --name",
+    )
+    parser.add_argument(
         "--allow",
         default="",
         metavar="POWERS",
@@ -93,19 +95,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> int:
     """Run `flowengine serve` until stopped."""
     if args.demo:
-        return serve_demo(args)
+        from flowengine.commands.serve_demo import serve_demo  # noqa: PLC0415  # only for it
+
+        return serve_demo(args, options_of, serve)
     if not args.folder.is_dir():
         raise UsageError(
             f"there is no folder {args.folder}.", f"Make it: mkdir {args.folder}; or try --demo."
         )
-    options = _options(args, args.folder, data_folder(args.data, [args.folder]))
+    options = options_of(args, args.folder, data_folder(args.data, [args.folder]))
     place = listen(args, options.data)
     without_plugins()
     gc.disable()  # until the flows stand, as in `run`
     return asyncio.run(serve(args, options, place))
 
 
-def _options(args: argparse.Namespace, folder: Path, data: Path) -> RunOptions:
+def options_of(args: argparse.Namespace, folder: Path, data: Path) -> RunOptions:
+    """What the command line says of the flows and the engine."""
     try:
         ready_after = parse_duration(args.ready_after) / SECOND
     except ValueError as err:
@@ -132,8 +137,9 @@ async def serve(
     options: RunOptions,
     place: Place,
     topics: Callable[[], dict[str, tuple[bytes, float]]] | None = None,
+    greet: Callable[[Engine, str | None], Awaitable[None]] | None = None,
 ) -> int:
-    """Run the flows, and the editor beside them."""
+    """Run the flows, and the editor beside them; `greet` tells the one-time link, if any."""
     from flowengine.web.settings import Settings  # noqa: PLC0415  # the editor: only here
 
     allowed = {word for word in args.allow.split(",") if word}
@@ -143,18 +149,23 @@ async def serve(
         folder=options.paths[0],
         data=options.data,
         hosts=place.names,
-        is_secure=place.tls is not None,
+        is_secure=place.tls is not None or args.behind_tls,
         powers=frozenset(allowed),
         params_file=options.params_file,
         sets=list(options.sets),
-        series=_series_reader(options.data),
+        series=series_reader(options.data),
         topics=topics,
     )
     options.reloaded = lambda: _renew(place)
 
     async def beside(engine: Engine) -> None:
         async with editor(engine, settings, place) as services:
-            _greet(place, services)
+            token = services.first_link()
+            if greet is None:
+                behind = f"https://{args.name[0]}" if args.behind_tls and args.name else place.url
+                _greet(behind, token)
+            else:
+                await greet(engine, token)
             await asyncio.Event().wait()
 
     code: int = await run_and_leave(options, beside)
@@ -235,84 +246,11 @@ def _ended(serving: "asyncio.Task[None]") -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def _greet(place: Place, services: _Services) -> None:
-    token = services.first_link()
-    print(f"editor: {place.url}/", flush=True)
+def _greet(url: str, token: str | None) -> None:
+    told = f"editor: {url}/"
     if token is not None:
-        print(
-            f"first login, once and within an hour: {place.url}/login#first={token}\n"
-            "  then give yourself a password, or: flowengine users add NAME --role admin",
-            flush=True,
+        told += (
+            f"\nfirst login, once and within an hour: {url}/login#first={token}\n"
+            f"  then choose a password: {url}/people"
         )
-
-
-def _series_reader(data: Path) -> Callable[[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Reads the box's own time series for the editor, which knows no node."""
-
-    def read(what: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        from flowengine.nodes.series.read import (  # noqa: PLC0415  # only when asked
-            export_series,
-            list_series,
-        )
-
-        path = data / "series.db"
-        if not path.exists():
-            return []
-        if what == "list":
-            rows = list(list_series(path))
-            for row in rows:
-                row["first"], row["last"] = format_time(row["first"]), format_time(row["last"])
-            return rows
-        since = moment(asked["since"], "since")
-        points = list(export_series(path, asked["name"], since, None))[-int(asked["last"]) :]
-        return [{**point, "time": format_time(point["time"])} for point in points]
-
-    return read
-
-
-# -- the demo
-
-
-def serve_demo(args: argparse.Namespace) -> int:
-    """Serve copies of the shipped demo flows, with a broker and made-up devices."""
-    import tempfile  # noqa: PLC0415  # only here
-
-    with contextlib.ExitStack() as stack:
-        if args.data is None:
-            made = stack.enter_context(tempfile.TemporaryDirectory(prefix="flowengine-demo-"))
-            data = Path(made)
-        else:
-            data = args.data
-        folder = demo_folder(data)
-        options = _options(args, folder, data)
-        place = listen(args, data)
-        without_plugins()
-        return asyncio.run(_serve_demo(args, options, place))
-
-
-def demo_folder(data: Path) -> Path:
-    """The demo's flows, copied below the data folder where they may be changed."""
-    from flowengine.commands.demo import FLOWS  # noqa: PLC0415  # only here
-
-    folder = data / "flows"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shipped = importlib.resources.files("flowengine.flows")
-    for name in FLOWS:
-        for kind in (".json", ".layout.json", ".test.json"):
-            source, target = shipped / f"{name}{kind}", folder / f"{name}{kind}"
-            if source.is_file() and not target.exists():
-                target.write_bytes(source.read_bytes())
-    return folder
-
-
-async def _serve_demo(args: argparse.Namespace, options: RunOptions, place: Place) -> int:
-    from flowengine.broker import DEFAULT_PORT, EmbeddedBroker  # noqa: PLC0415  # only here
-    from flowengine.commands.demo import SETTINGS  # noqa: PLC0415
-
-    options.sets = [*SETTINGS, *options.sets]
-    async with EmbeddedBroker(port=DEFAULT_PORT, or_free=True) as broker:
-        for which in ("", "CLOUD_"):
-            os.environ[f"{which}MQTT_HOST"] = broker.host
-            os.environ[f"{which}MQTT_PORT"] = str(broker.port)
-        print(f"broker: 127.0.0.1:{broker.port}, MQTT 3.1.1", file=sys.stderr)
-        return await serve(args, options, place, broker.seen)
+    print(told, flush=True)  # in one piece, for who reads it from a pipe

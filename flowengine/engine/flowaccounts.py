@@ -80,8 +80,9 @@ class FlowAccounts:
         """What of a source may come again: asked for by sources whose messages have an identity."""
         found = self.arrivals.get(name)
         if found is None:
-            lost = partial(self.session_lost, name)
-            found = self.arrivals[name] = Arrivals(self.source(name), lost)
+            account, lost = self.source(name), partial(self.session_lost, name)
+            account.is_journalled = True
+            found = self.arrivals[name] = Arrivals(account, lost)
         return found
 
     def note(self, name: str, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
@@ -296,7 +297,7 @@ class FlowAccounts:
             else:
                 buckets[news.minute] = told
         saved.buckets = list(buckets.values())
-        saved.ranges = sorted({*saved.ranges, *frame.ranges})
+        saved.ranges = sorted((dict(saved.ranges) | dict(frame.ranges)).items())
         standing = saved.standing
         standing.newest = max(standing.newest, frame.standing.newest)
         standing.gone_upto = max(standing.gone_upto, frame.standing.gone_upto)

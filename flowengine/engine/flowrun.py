@@ -128,11 +128,24 @@ class RunningFlow(Wiring):
         facts = {"flow": self.id, "node": name, "state": state}
         LOG.log(level, "%s%s", state, f": {what}" if what else "", extra={"facts": facts})
         told = {"node": name, "state": state, "what": what, "since": running.since}
+        if state == "running":
+            self._reach(running)
         for step in self._watchers.get(name, []):
             watcher = self.nodes.get(step.id)
             port = watcher.feeder if watcher is not None else None
             if isinstance(port, SourcePort):
                 port.receive([Message(dict(told), "", self.clock.now(), name)], None)
+
+    def _reach(self, back: Running) -> None:
+        """A connection is up, or a sink writes again: others that wait for the same try now.
+
+        A connection's link tells of the way out that all of them share.
+        """
+        is_link = back.planned.type.kind == "connection"
+        for other in self.nodes.values():
+            shared = other.planned.connections & back.planned.connections
+            if other.runner is not None and other is not back and (is_link or shared):
+                other.runner.reach()
 
     # -- errors (R6)
 

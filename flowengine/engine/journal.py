@@ -98,6 +98,7 @@ class Journal:
         self._disk = disk or OsDisk()
         self._handle: int | None = None
         self._is_dirty = False
+        self._is_named = True  # the folder on the medium knows the file
         self._is_in_trouble = False
 
     def read(self) -> list[Frame]:
@@ -123,6 +124,7 @@ class Journal:
             if self._handle is None:
                 disk.make_folder(self.path.parent)
                 self._handle = disk.append_to(self.path)
+                self._is_named = False
                 so_far = disk.read(self.path)
                 self.size = sum(_HEAD.size + length for length, _ in _bodies(so_far))
                 if self.size < len(so_far):
@@ -152,12 +154,12 @@ class Journal:
             finally:
                 disk.close(handle)
             disk.rename(fresh, self.path)
+            self._close()  # it is that of the file which is no more
             # Else a power cut may bring the old file back, without what is appended from now on.
             disk.fsync_dir(self.path.parent)
         except OSError as err:
             self._trouble(err)
             return False
-        self._close()
         self._is_in_trouble = False
         return True
 
@@ -166,12 +168,15 @@ class Journal:
         if self._handle is None or not self._is_dirty:
             return None
         self._is_dirty = False
+        is_named, self._is_named = self._is_named, True
 
         def sync() -> None:
             try:
                 self._disk.settle(self.path)  # by its name: the handle may be closed meanwhile
+                if not is_named:
+                    self._disk.fsync_dir(self.path.parent)
             except OSError as err:
-                self._is_dirty = True
+                self._is_dirty, self._is_named = True, False
                 self._trouble(err)
 
         return sync

@@ -8,7 +8,9 @@ it stands, in which the window is still open.
 
 from collections.abc import Iterable, Sequence
 
-from flowengine.engine.delivery import JoinedReceipt
+from flowengine.engine.delivery import JoinedPart, JoinedReceipt
+from flowengine.engine.fates import FILTERED, KIND
+from flowengine.engine.gate import EnteredPart
 from flowengine.engine.ledger import SourceLedger
 from flowengine.message import Receipt
 
@@ -32,6 +34,11 @@ class Late:
         """No longer."""
         for account in self._accounts:
             account.late = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the cut is written, so that nothing more comes into it."""
+        return self._is_over
 
     def take(self) -> dict[str, dict[tuple[int, int], int]]:
         """All of it, as the cut is written now."""
@@ -73,6 +80,22 @@ class EnteringReceipt(LeavingReceipt):
         return {}
 
 
+def _is_out(entered: EnteredPart) -> bool:
+    """Whether the cut that waited for what entered a state does so no more."""
+    return entered.parts == 1 and entered.receipt.barrier is not entered.waiting
+
+
+def _is_all_of(receipt: LeavingReceipt, part: Receipt) -> bool:
+    """Whether a part is all that is left of a receipt, for which no cut waits."""
+    is_safe = receipt.insecure == 0 and type(part) is not LeavingReceipt
+    is_known = receipt.late is None or receipt.late.is_over
+    is_last = receipt.parts == 1 and (is_safe or receipt.insecure == 1)
+    return is_last and is_known and receipt.barrier is None
+
+
+_TAKEN_APART = frozenset({LeavingReceipt, JoinedPart, EnteredPart})
+
+
 class Leaving:
     """What left the states of one flow's nodes and is neither settled nor secured yet."""
 
@@ -81,9 +104,41 @@ class Leaving:
 
     def give(self, kept: Sequence[Receipt]) -> LeavingReceipt:
         """A receipt for a message that answers for all that was kept for it."""
-        receipt = LeavingReceipt(list(kept), self)
+        members, fate = self._flat(kept)
+        receipt = LeavingReceipt(members, self)
+        receipt.fate = fate
         self.open.add(receipt)
         return receipt
+
+    def _flat(self, kept: Sequence[Receipt]) -> tuple[list[Receipt], int]:
+        """What the receipts that were kept answer for, and the worst fate that parts of them met.
+
+        In place of a receipt of which no other part is left stand its own members: else a message
+        that goes round in a loop would answer for itself of the round before, and so on, each level
+        weighing 200 bytes and three calls deep.
+        """
+        members, fate, todo = [], FILTERED, list(kept)
+        if not any(type(receipt) in _TAKEN_APART for receipt in todo):
+            return todo, fate
+        todo.reverse()
+        while todo:
+            receipt = todo.pop()
+            inner = receipt
+            met = [inner.fate] if type(inner) is EnteredPart and _is_out(inner) else []
+            if met:
+                inner = inner.receipt  # type: ignore[attr-defined]  # an EnteredPart
+            if type(inner) is JoinedPart and inner.parts == 1 and not inner.receipt.insecure:
+                inner = inner.receipt
+            if type(inner) is not LeavingReceipt or not _is_all_of(inner, receipt):
+                members.append(receipt)
+                continue
+            inner.insecure = 0  # nobody waits for it any more, but for what takes its place
+            self.open.discard(inner)
+            todo += reversed(inner.members)
+            for other in (*met, inner.fate):
+                if other & KIND >= fate & KIND:
+                    fate = other
+        return members, fate
 
     def enter(self, kept: Sequence[Receipt]) -> EnteringReceipt:
         """A receipt for what enters a state that a former run had it on its way to."""

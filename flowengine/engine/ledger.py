@@ -107,6 +107,8 @@ class SourceLedger:
         """Which of `former` are done with since the journal was last written."""
         self.dirty: set[Bucket] = set()
         """Minutes that changed since they were written to the database."""
+        self.is_journalled = False
+        """Whether a journal has what its messages are known by, and its minutes."""
         self.unwritten: set[Bucket] = set()
         """Minutes that changed since they were written to the journal."""
         self.new_ranges: list[tuple[int, int]] = []
@@ -153,7 +155,8 @@ class SourceLedger:
 
     def _changed(self, bucket: Bucket) -> None:
         self.dirty.add(bucket)
-        self.unwritten.add(bucket)
+        if self.is_journalled:
+            self.unwritten.add(bucket)
 
     def count_redelivered(self, number: int, now: int) -> None:
         """Messages came again that were here before."""
@@ -247,8 +250,9 @@ class SourceLedger:
 
     def acknowledge(self, bucket: Bucket, size: int, last: int, again: Sequence[int] = ()) -> None:
         """A read is acknowledged: `size` messages, none newer than `last`."""
-        bucket.acknowledged += size
-        self._changed(bucket)
+        if size:  # a minute in which nothing came may be let go of, and be another by now
+            bucket.acknowledged += size
+            self._changed(bucket)
         self.done_upto = max(self.done_upto, last)
         if again:
             self.former.difference_update(again)
@@ -332,7 +336,7 @@ class SourceLedger:
         """
         self._forgotten_upto = now // MINUTE
         self._minutes = {bucket.minute: bucket for bucket in buckets if bucket.minute >= 0}
-        ranges = sorted(ranges)
+        ranges = sorted(dict(ranges).items())  # of one number the last: nothing came in the others
         self.new_ranges += ranges  # some may stand in the journal alone, which is begun anew
         for first, minute in ranges:
             if minute in self._minutes:
@@ -349,9 +353,13 @@ class SourceLedger:
             self._rebase(bucket)
 
     def _rebase(self, bucket: Bucket) -> None:
-        """What stands in a bucket that is read back counts no more in the totals than before."""
+        """What stands in a bucket that is read back counts no more in the totals than before.
+
+        What waits in a spool does: it is still to meet its fate.
+        """
         for fate, number in bucket.fates.items():
-            self._base[fate & KIND] -= number
+            if fate & KIND != SPOOLED:
+                self._base[fate & KIND] -= number
 
     def explain_open(self, held: Iterable[int], fate: int, gone: int | None = None) -> int:
         """After `restore`: what is neither to come again nor held by a state met `fate`; how many.

@@ -34,6 +34,9 @@ from flowengine.node import BatchConfig, Result, RetryConfig, Sink, SpoolConfig
 
 BATCH_BYTES = 4_000_000
 """About what a batch may weigh; one message may be more."""
+SYNC_EVERY = SECOND // 20
+"""Between two fsyncs (ns) while the far side is away: each wears a flash card, whatever it covers.
+A source that is about to stall for want of acknowledgements does not wait for it."""
 SETTLE_WITHIN = 1.0
 """Seconds that a stop waits for the fate of records that failed."""
 
@@ -108,6 +111,8 @@ class SinkRunner:
         self._drainer: asyncio.Task[None] | None = None
         self._writers: dict[asyncio.Task[None], None] = {}
         self._away_since = 0
+        self._store_at = 0
+        self._is_biding = False  # the time before the next try may be cut short
         self._holds = 0
         self._waits_for_age = False
         wire.on_data = self._data
@@ -140,6 +145,16 @@ class SinkRunner:
     def is_stopping(self) -> bool:
         """Whether `stop` was called."""
         return self._stopping
+
+    def reach(self) -> None:
+        """Something tells that the far side may be back: try now, not at the end of the wait.
+
+        Not where the far side itself has said when to come again.
+        """
+        if self._is_biding:
+            self._is_biding = False
+            self._halt.set()
+            self._wake.set()
 
     def flush(self) -> None:
         """From now on, write what comes at once: the flow is about to stop."""
@@ -345,12 +360,14 @@ class SinkRunner:
                     rest = halves.rest(part)
                     task = asyncio.current_task()
                     if task is not None and not task.cancelling():
+                        self.account.possible_repeats += len(part.records)
                         raise _Away(Unavailable("the write was broken off."), rest) from None
                     if give_back is not None:
                         give_back(rest)
                     raise
                 except Unavailable as err:
-                    self.account.possible_repeats += len(part.records)
+                    if err.is_unanswered:
+                        self.account.possible_repeats += len(part.records)
                     raise _Away(err, halves.rest(part)) from err
                 except Exception as err:  # noqa: BLE001  # a sink's bug: find the record by halves
                     self._refused(err, part, halves)
@@ -418,6 +435,7 @@ class SinkRunner:
         self.is_away = True
         self._status(cause.state, cause.what)
         if self.backlog is not None and (self._drainer is None or self._drainer.done()):
+            self._is_biding = not cause.retry_after
             self._drainer = asyncio.create_task(self._drain(self._pause(0, cause)))
 
     def _came_back(self) -> None:
@@ -445,13 +463,26 @@ class SinkRunner:
         """Without a backlog: wait, with the messages in the wire, before the next try."""
         until = self.clock.monotonic() + self._pause(self._holds, cause)
         self._holds += 1
-        while self.clock.monotonic() < until and not self._stopping:
+        self._is_biding = not cause.retry_after
+        was_told = False
+        while self.clock.monotonic() < until and not self._stopping and not was_told:
             await self._wait(until)
+            was_told = not (self._is_biding or cause.retry_after)
+        self._is_biding = False
+        if was_told:
+            self._holds = 1
+            self._halt.clear()
         self._count_retry()
 
     async def _store_waiting(self) -> bool:
         """Move what waits in the wire to the backlog; False when stopping and done."""
         assert self.backlog is not None  # noqa: S101  # else nothing keeps us from writing
+        now, depth = self.clock.monotonic(), self.wire.depth
+        is_pressed = self._hurried or self._stopping or self._is_flushing
+        if depth and now < self._store_at and depth < self.size and not is_pressed:
+            await self._wait(self._store_at)
+            return True
+        self._hurried, self._store_at = False, now + SYNC_EVERY
         messages = self._take()
         if messages:
             self.account.records += len(messages)
@@ -474,7 +505,11 @@ class SinkRunner:
         assert backlog is not None  # noqa: S101  # only started where there is one
         pace, tries = self._pace, 0
         while not self._stopping:
+            is_biding = self._is_biding
             await self._rest_for(max(pause, pace.pause()))
+            if is_biding and not self._is_biding:
+                tries = 0  # told that it is back
+            self._is_biding = False
             try:
                 while backlog.is_held_up and not self._stopping:
                     await self._settled_or_halted(backlog)
@@ -501,6 +536,7 @@ class SinkRunner:
                 self._count_retry()
                 self._status(away.cause.state, away.cause.what)
                 pause = self._pause(tries, away.cause)
+                self._is_biding = not away.cause.retry_after
                 self._keep_or_give_up(backlog, away)
             else:
                 tries = 0

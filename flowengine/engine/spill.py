@@ -54,6 +54,9 @@ class SpillWire(Wire):
             self.hold(messages)
             self.on_data()
             return
+        if self.on_refused is not None and len(self._waiting) >= 2 * CAPACITY:
+            self.refuse(messages)
+            return
         self._waiting += messages
         if len(self._waiting) >= CAPACITY and not self.blocked:
             self.blocked = True  # the disk is slower than what comes, or full

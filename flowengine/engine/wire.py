@@ -2,7 +2,8 @@
 
 A wire holds messages in order, bounded in number and in bytes. When it is full its policy decides:
 `block` tells the flow's sources to stop reading (what is under way still fits: one batch over), the
-drop policies settle messages as dropped and count them.
+drop policies settle messages as dropped and count them. A wire in a loop cannot wait for what it
+leads to itself: far beyond its bounds it drops what comes, counts it as `loop-full`, and says so.
 """
 
 from collections import deque
@@ -19,6 +20,7 @@ from flowengine.message import Message
 WhenFull = Literal["block", "drop-oldest", "drop-newest"]
 CAPACITY = 10_000
 MAX_BYTES = 64_000_000
+LOOP_FULL = fate_at(DROPPED, "loop-full")
 _SAMPLE_EVERY = 64
 
 
@@ -44,6 +46,8 @@ class Wire:
         self.depth = 0
         self.dropped = 0
         self.blocked = False
+        self.on_refused: Callable[[int], None] | None = None
+        """Set where the wire is part of a loop: told how many had no room in it."""
         self._chunks: deque[tuple[int, list[Message]]] = deque()
         self._puts = 0
         self._message_bytes = 0
@@ -63,11 +67,23 @@ class Wire:
         """Whether the bound in number or bytes is reached."""
         return self.depth >= self.capacity or self.bytes >= self.max_bytes
 
+    @property
+    def is_over(self) -> bool:
+        """Whether far more waits than may, as it can in a loop, which is not told to wait.
+
+        Not at a small bound: what only goes round, and is let in by batches, has to find room.
+        """
+        most = 2 * max(self.capacity, CAPACITY)
+        return self.depth >= most or self.bytes >= 2 * max(self.max_bytes, MAX_BYTES)
+
     def put(self, messages: list[Message]) -> None:
         """Add messages; when full, do as the policy says."""
         self._sample(messages)
         if self.when_full != "block":
             messages = self._make_room(messages)
+        elif self.on_refused is not None and self.is_over:
+            self.refuse(messages)
+            return
         if not messages:
             return
         self.hold(messages)
@@ -75,6 +91,13 @@ class Wire:
             self.blocked = True
             self.on_level(self)
         self.on_data()
+
+    def refuse(self, messages: list[Message]) -> None:
+        """Drop messages that a loop made and has no room for."""
+        self.dropped += len(messages)
+        settle_all(messages, LOOP_FULL)
+        if self.on_refused is not None:
+            self.on_refused(len(messages))
 
     def hold(self, messages: list[Message]) -> None:
         """Keep messages in memory, whatever the bounds."""

@@ -217,7 +217,7 @@ class Wiring:
         """Tell every wire which feeders stand still while it is full: those that lead into it.
 
         A feeder that its own wire leads back to goes on all the same: in a loop, each would wait
-        for the other for ever.
+        for the other for ever. So a wire in a loop has a bound of its own (`Wire.is_over`).
         """
         into: dict[str, list[PlannedWire]] = {}
         out_of: dict[str, list[PlannedWire]] = {}
@@ -236,6 +236,8 @@ class Wiring:
             behind = {feeder, *self._feeders_behind(wire.target, out_of)}
             feeders = self._feeders_before(wire.source, into)
             made.on_level = _leveller([f for f in feeders if f not in behind])
+            is_loop = wire.source in _behind([wire.target], out_of)
+            made.on_refused = self._loop_alarm(wire.target) if is_loop else None
         for name, running in self.nodes.items():
             if running.wire is not None:
                 feeders = {}
@@ -244,7 +246,30 @@ class Wiring:
                     feeders |= {kept[1]: None} if kept else self._feeders_before(wire.source, into)
                 behind = self._feeders_behind(name, out_of)
                 running.wire.on_level = _leveller([f for f in feeders if f not in behind])
+                around = _behind([name], out_of)
+                is_loop = any(wire.source in around for wire in into.get(name, []))
+                running.wire.on_refused = self._loop_alarm(name) if is_loop else None
         self._level_anew()
+
+    def _loop_alarm(self, name: str) -> Callable[[int], None]:
+        """What tells, at the first, tenth, hundredth... time, that a loop makes more and more."""
+        times = total = 0
+
+        def refused(number: int) -> None:
+            nonlocal times, total
+            times, total = times + 1, total + number
+            if str(times).strip("0") == "1":
+                what = (
+                    "the loop through here makes more messages than leave it: its wire is full, "
+                    f"and {total} were dropped as loop-full."
+                )
+                mend = (
+                    "Let messages leave the loop, or make fewer of one in it; if no more are made, "
+                    "give this node more capacity."
+                )
+                self._say(name, "warning", what, mend=mend)
+
+        return refused
 
     def behind(self, name: str, asked_for: int) -> int | None:
         """None if nothing waits in front of a node; else after how many ns to ask again."""

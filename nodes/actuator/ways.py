@@ -86,7 +86,7 @@ class CoapWay:
             if not answer.is_good:
                 said = f"PUT {path} is answered {answer.text}."
                 if answer.code in _LATER or answer.code.startswith("5."):
-                    raise Unavailable(said)
+                    raise Unavailable(said, is_unanswered=index > 0)  # those before were taken
                 refused[index] = said
         if refused:
             raise RecordRefused(next(iter(refused.values())), refused=refused)

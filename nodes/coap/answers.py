@@ -71,9 +71,10 @@ def judge(answer: Answer, what: str) -> None:
         return
     said = f"{what} is answered {answer.text}."
     if answer.code in {"5.03", "4.29"}:  # Max-Age tells when to come again: RFC 7252 §5.9.3.4, 8516
-        raise Unavailable(said, retry_after=float(min(answer.max_age, MAX_WAIT)))
+        wait = float(min(answer.max_age, MAX_WAIT))
+        raise Unavailable(said, retry_after=wait, is_unanswered=False)
     if answer.code == "4.08" or answer.code.startswith("5."):
-        raise Unavailable(said)
+        raise Unavailable(said, is_unanswered=False)
     raise RecordRefused(said)
 
 

@@ -88,7 +88,7 @@ class Caller:
                 )
             except OSError as err:
                 self._close_keys()
-                raise Unavailable(f"no socket for CoAP: {err}") from err
+                raise Unavailable(f"no socket for CoAP: {err}", is_unanswered=False) from err
             self._network, self._exchange = network, Exchange(network)
 
     def _open_keys(self) -> Any:
@@ -178,7 +178,7 @@ class Caller:
         try:
             await self.open()
         except StartError as err:
-            raise Unavailable(err.what, err.mend) from err
+            raise Unavailable(err.what, err.mend, is_unanswered=False) from err
         from aiocoap import Code, Message, Unreliable  # noqa: PLC0415  # loaded by `open`
 
         code = getattr(Code, "iPATCH" if method == "IPATCH" else method)

@@ -30,7 +30,7 @@ class StandIn:
     ) -> Answer | None:
         """Show the request: topic = path, payload decoded, meta.method."""
         if not self._is_up():
-            raise Unavailable("the peer is away.")
+            raise Unavailable("the peer is away.", is_unanswered=False)
         shown = decode(payload, "auto", content_type(content_format))
         self._sent(Message(shown, path, meta={"method": method}))
         return Answer("2.05" if method in {"GET", "FETCH"} else "2.04") if confirmable else None

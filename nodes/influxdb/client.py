@@ -39,6 +39,14 @@ class WrongSetting(Unavailable):
     state = "failed"
 
 
+def _was_refused(why: object) -> bool:
+    """Whether there was no connection, so that no request was sent."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError  # noqa: PLC0415
+
+    reason = getattr(why, "reason", None) or why
+    return isinstance(reason, ConnectTimeoutError | NewConnectionError)
+
+
 class _SaidNo(Exception):  # the server's word
     """A status other than 2xx, with as much of the answer as is read."""
 
@@ -272,6 +280,7 @@ class InfluxClient:
         return Unavailable(
             f"{self.url} does not answer: {self._clean(str(why))}",
             "Is the server running, and the url of the connection right?",
+            is_unanswered=not _was_refused(why),
         )
 
     def _no_answer(self, why: object) -> Unavailable:
@@ -287,18 +296,21 @@ class InfluxClient:
                 said,
                 f'Give the connection a token with the right to "{bucket}": '
                 "flowengine secrets set NAME",
+                is_unanswered=False,
             )
         if status == 404:
             return WrongSetting(
                 said,
                 f'Is there a bucket "{bucket}" in the organisation "{self.org}"? '
                 f'Does the server speak version "{self.version}"?',
+                is_unanswered=False,
             )
         if status in {429, 503}:
-            return Unavailable(said, retry_after=_seconds(after, self._now()))
+            wait = _seconds(after, self._now())
+            return Unavailable(said, retry_after=wait, is_unanswered=False)
         if status >= 500 or status == 408:
-            return Unavailable(said)
-        return WrongSetting(said, "Look at the url of the connection.")
+            return Unavailable(said, is_unanswered=False)
+        return WrongSetting(said, "Look at the url of the connection.", is_unanswered=False)
 
     def _clean(self, text: str) -> str:
         """One line, short, without the token, whatever the far side echoes."""

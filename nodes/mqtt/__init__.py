@@ -276,7 +276,7 @@ class Broker(Connection[BrokerConfig]):
     async def publish(self, messages: Sequence[tuple[str, bytes, int, bool, Any]]) -> None:
         """Publish (topic, payload, qos, retain, properties); returns once all are committed."""
         if self._link is None:
-            raise Unavailable("the connection to the broker is closed.")
+            raise Unavailable("the connection to the broker is closed.", is_unanswered=False)
         try:
             await self._link.publish(messages)
         except RecordRefused as err:
@@ -344,7 +344,7 @@ class StandIn:
     async def publish(self, messages: Sequence[tuple[str, bytes, int, bool, Any]]) -> None:
         """Show the messages, their payload decoded."""
         if not self._is_up():
-            raise Unavailable("the broker is away.")
+            raise Unavailable("the broker is away.", is_unanswered=False)
         for topic, payload, qos, retain, _ in messages:
             self._sent(Message(decode(payload), topic, meta={"qos": qos, "retained": retain}))
 

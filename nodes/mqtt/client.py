@@ -261,7 +261,8 @@ class FastClient:
     def publish(self, messages: Sequence[Outgoing]) -> "asyncio.Future[None]":
         """Send messages; see `Outbox.offer`."""
         if self._outbox is None:
-            raise LinkDown(f"The broker {self._where} has not accepted us yet.")
+            what = f"The broker {self._where} has not accepted us yet."
+            raise LinkDown(what, is_unanswered=False)
         return self._outbox.offer(messages)
 
     def subscribe(self, filters: Sequence[tuple[str, int, int]]) -> int:

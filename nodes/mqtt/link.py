@@ -441,7 +441,8 @@ class MqttLink:
         `mqtt_wire.decode_properties`) are left out in 3.1.1.
         """
         if not self._is_up or self._client is None:
-            raise LinkDown(f"There is no connection to the broker {self._where}.")
+            what = f"There is no connection to the broker {self._where}."
+            raise LinkDown(what, is_unanswered=False)
         return self._client.publish(messages)
 
     def _publish_birth(self, birth: Will) -> None:

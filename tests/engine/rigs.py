@@ -230,10 +230,16 @@ class Rig:
         return change
 
     async def settle(self) -> None:
-        """Let tasks, and the store's thread, do their work."""
-        for _ in range(20):
-            await asyncio.sleep(0)
-        await self.engine.folder.store.run(lambda _db: None)
+        """Let tasks, and the store's thread, do their work: until the store has no more to write.
+
+        What is written after something else was is asked for in the turns in between.
+        """
+        before, changes = -1, 0
+        while before != changes:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            before = changes
+            changes = await self.engine.folder.store.run(lambda db: db.total_changes)
         for _ in range(20):
             await asyncio.sleep(0)
 

@@ -361,6 +361,28 @@ def test_f82_a_loop_of_full_wires_goes_on(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_f82_a_message_may_go_round_as_often_as_it_likes(tmp_path: Path) -> None:
+    """Each round through a state answers for the one before: that must not grow into a tower."""
+
+    async def story(rig: Rig) -> None:
+        wait = {"type": "delay", "config": {"for": "10ms"}}
+        await rig.deploy(
+            {"in": "tap", "w": wait, "x": "countdown", "out": "bin"},
+            ["in -> w", "w -> x", "x.again -> w", "x.done -> out"],
+        )
+        rounds = 700
+        TAPS["in"].turn(rounds)
+        for _ in range(rounds + 50):
+            rig.clock.advance(SECOND // 100)
+            for _ in range(6):
+                await asyncio.sleep(0)
+        await rig.settle()
+        assert BINS["out"].got == [0]
+        assert TAPS["in"].acks == [rounds]
+
+    play(tmp_path, story)
+
+
 def test_a_full_wire_behind_a_catch_stops_the_source_of_the_errors(tmp_path: Path) -> None:
     async def story(rig: Rig) -> None:
         small = {"type": "queue", "config": {"capacity": 2}}
@@ -435,6 +457,26 @@ def test_f05_a_stop_acknowledges_what_it_saved_before_links_close(tmp_path: Path
 def linked_plan(nodes: dict[str, Any], wires: list[str]) -> Any:
     """A plan with the link."""
     return rigs.plan(nodes, wires, connections={"far": {"type": "link"}})
+
+
+def test_f22_a_sink_tries_at_once_when_a_link_of_its_flow_is_up_again(tmp_path: Path) -> None:
+    async def story(rig: Rig) -> None:
+        text = {"in": {"type": "linked", "config": {"link": "far"}}, "out": "bin"}
+        await rig.engine.deploy(linked_plan(text, ["in -> out"]))
+        await rig.settle()
+        (flow,) = rig.engine.flows.values()
+        flow.set_status("far", "connecting", "it went away")
+        BINS["out"].is_up = False
+        LINKED[0].turn(1)
+        await rig.pass_time(300 * SECOND)  # tries are a minute apart by now
+        BINS["out"].is_up = True
+        await rig.settle()
+        assert BINS["out"].got == []
+        flow.set_status("far", "running", "connected")
+        await rig.settle()
+        assert BINS["out"].got == [1]
+
+    play(tmp_path, story)
 
 
 def test_f05_a_stop_lets_what_is_on_its_way_arrive(tmp_path: Path) -> None:

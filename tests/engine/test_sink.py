@@ -37,6 +37,7 @@ class Shelf(Sink[SinkConfig]):
         self.names_the_bad = False
         self.retry_after: float | None = None
         self.lost_answer = False
+        self.is_unanswered = True
 
     def prepare(self, message: Message) -> Any:
         """The payload; text is refused here."""
@@ -48,7 +49,11 @@ class Shelf(Sink[SinkConfig]):
         """Store all, or raise."""
         self.writes.append(len(records))
         if not self.is_up:
-            raise Unavailable("the shelf is away", retry_after=self.retry_after)
+            raise Unavailable(
+                "the shelf is away",
+                retry_after=self.retry_after,
+                is_unanswered=self.is_unanswered,
+            )
         bad = {i: f"bad record {r}" for i, r in enumerate(records) if r in self.bad}
         if bad and self.names_the_bad:
             self.stored += [r for i, r in enumerate(records) if i not in bad]
@@ -329,6 +334,93 @@ def test_f43_retry_after_is_honoured(tmp_path: Path) -> None:
         assert len(rig.shelf.writes) == 1
         await rig.pass_time(2 * SECOND)
         assert len(rig.shelf.writes) == 2
+
+    play(rig, story)
+
+
+@pytest.mark.parametrize("is_spooled", [True, False], ids=["spooled", "held"])
+def test_f22_a_sink_that_is_told_its_far_side_is_back_tries_at_once(
+    tmp_path: Path, *, is_spooled: bool
+) -> None:
+    rig = Rig({"batch": {"age": "0s"}}, tmp_path if is_spooled else None)
+
+    async def story(rig: Rig) -> None:
+        rig.shelf.is_up = False
+        rig.put(1, 2)
+        await rig.pass_time(600 * SECOND)  # tries are a minute apart by now
+        tries = len(rig.shelf.writes)
+        rig.runner.reach()
+        await rig.pass_time(0)
+        assert len(rig.shelf.writes) == tries + 1
+        await rig.pass_time(3 * SECOND)  # it was not, and the wait begins anew
+        assert tries + 2 <= len(rig.shelf.writes) <= tries + 3
+        rig.shelf.is_up = True
+        rig.runner.reach()
+        await rig.pass_time(0)
+        assert rig.shelf.stored == [1, 2]
+
+    play(rig, story)
+
+
+def test_f43_a_far_side_that_has_said_when_is_not_asked_before(tmp_path: Path) -> None:
+    rig = Rig({"batch": {"age": "0s"}}, tmp_path)
+
+    async def story(rig: Rig) -> None:
+        rig.shelf.is_up, rig.shelf.retry_after = False, 30.0
+        rig.put(1)
+        await rig.pass_time(5 * SECOND)
+        rig.runner.reach()
+        await rig.pass_time(20 * SECOND)
+        assert len(rig.shelf.writes) == 1
+
+    play(rig, story)
+
+
+@pytest.mark.parametrize(("is_unanswered", "repeats"), [(True, 2), (False, 0)])
+def test_only_what_was_sent_and_not_answered_may_have_been_written_twice(
+    tmp_path: Path, *, is_unanswered: bool, repeats: int
+) -> None:
+    rig = Rig({"batch": {"age": "0s"}}, tmp_path)
+
+    async def story(rig: Rig) -> None:
+        rig.shelf.is_up, rig.shelf.is_unanswered = False, is_unanswered
+        rig.put(1, 2)
+        await rig.pass_time(0)
+        assert rig.runner.account.possible_repeats == repeats
+
+    play(rig, story)
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_an_absent_far_side_costs_no_more_than_twenty_fsyncs_a_second(
+    tmp_path: Path, window: int | None
+) -> None:
+    """However the messages come; and no source stalls for it."""
+    rig = Rig({"batch": {"age": "0s"}}, tmp_path)
+
+    async def story(rig: Rig) -> None:
+        rig.shelf.is_up = False
+        rig.intake.window, rig.intake._hurry = window, rig.runner.hurry
+        rig.put(0)
+        await rig.pass_time(SECOND)
+        assert rig.runner.backlog is not None
+        spool = rig.runner.backlog.spool
+        syncs, sync = 0, spool.sync
+
+        def counted() -> int:
+            nonlocal syncs
+            syncs += 1
+            return sync()
+
+        spool.sync = counted  # type: ignore[method-assign]  # counts, and does it
+        for number in range(1, 101):
+            rig.put(number)
+            rig.intake.press()
+            await rig.pass_time(SECOND // 100)
+            assert window is None or rig.intake.unacknowledged < window
+        assert 10 <= syncs <= (21 if window is None else 30)
+        await rig.pass_time(SECOND // 20)
+        assert rig.acked == 101
 
     play(rig, story)
 

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowengine.clock import ToldClock
+from flowengine.engine import wire as wires
 from flowengine.engine.delivery import Intake
 from flowengine.engine.fates import DROPPED
-from flowengine.engine.wire import Wire
+from flowengine.engine.wire import Wire, estimate_bytes
 from flowengine.message import Message
 
 
@@ -53,6 +54,32 @@ def test_dropping_policies_settle_and_count_what_they_drop(policy: str, kept: li
         wire.put(messages)
     assert payloads(wire.take(9)) == kept
     assert wire.dropped == intake.fates[DROPPED] == 2
+
+
+@pytest.mark.parametrize("bound", ["messages", "bytes"])
+def test_f82_a_wire_in_a_loop_drops_and_tells_far_beyond_its_bounds(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(wires, "CAPACITY", 4 if bound == "messages" else 1000)
+    monkeypatch.setattr(wires, "MAX_BYTES", 4 * estimate_bytes(Message(0)))
+    intake, told = Intake(), list[int]()
+    wire = Wire(ToldClock(), capacity=3, max_bytes=800)
+    wire.on_refused = told.append
+    for payload in range(10):
+        messages = batch(payload)
+        intake.let_in(messages, None)
+        wire.put(messages)
+    assert wire.blocked
+    assert payloads(wire.take(9)) == list(range(8))
+    assert wire.dropped == intake.fates[DROPPED] == 2
+    assert told == [1, 1]
+
+
+def test_a_wire_that_is_in_no_loop_takes_what_is_under_way() -> None:
+    wire = Wire(ToldClock(), capacity=4)
+    wire.put(batch(*range(20)))
+    wire.put(batch(20))
+    assert wire.depth == 21
 
 
 def test_bytes_are_bounded_too() -> None:

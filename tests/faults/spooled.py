@@ -84,7 +84,8 @@ class Site:
     def fill(self, number: int) -> None:
         """Have an engine spool readings, and kill it."""
         with FlowProcess(self.flow(self.flows), "--ready-after", "1s", data=self.data) as engine:
-            engine.until_ready()
+            engine.until_ready()  # on a machine with other work perhaps without the near broker
+            until(lambda: self.near.subscribed, what="a subscription at the near broker")
             for upto in range(100, number + 1, 100):  # a segment takes what comes at once
                 self.publish(range(upto - 100, upto))
                 until(lambda upto=upto: depth(self.data) >= upto, 60, f"{upto} rows on disk")  # type: ignore[misc]

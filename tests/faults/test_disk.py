@@ -71,6 +71,7 @@ def test_f50_a_full_disk_is_said_and_acknowledges_nothing_that_it_does_not_hold(
         engine = FlowProcess(flows, "--ready-after", "1s", data=disk / "data")
         stack.enter_context(engine)
         engine.until_ready()
+        until(lambda: near.subscribed, what="a subscription at the near broker")
         sent = 0
         filler = rest_of(disk, left)
         with Publisher(near.port) as device:
@@ -158,6 +159,7 @@ def test_f52_a_disk_that_turns_read_only_costs_nothing_that_was_acknowledged(
             engine = FlowProcess(flows, "--ready-after", "1s", data=disk / "data")
             stack.enter_context(engine)
             engine.until_ready()
+            until(lambda: near.subscribed, what="a subscription at the near broker")
             device = stack.enter_context(Publisher(near.port))
             device.publish(reading(n) for n in range(300))
             until(lambda: depth(disk / "data") == 300, what="300 in the spool")
@@ -220,9 +222,10 @@ def test_f51_a_disk_that_fails_now_and_then_loses_nothing(
     if "write" in inject[1]:  # those of the spool alone
         inject = (*inject, "-P", str(spool / segment_name(0)))
     plain = list(engine.argv)
-    log = traced(engine, tmp_path, *inject)
+    log, before = traced(engine, tmp_path, *inject), site.near.subscribed
     with engine:
         engine.until_ready()
+        until(lambda: site.near.subscribed > before, what="a subscription at the near broker")
         for at in range(AFTER, AFTER + 600, 50):
             site.publish(range(at, at + 50))
             until(lambda at=at: depth(data) >= at + 50 - AFTER, what=f"{at + 50 - AFTER} rows")  # type: ignore[misc]
@@ -239,7 +242,7 @@ def test_f51_a_disk_that_fails_now_and_then_loses_nothing(
     seen(lost=lost, duplicates=twice, failed=calls(log, injected=True))
 
 
-@pytest.mark.long  # on a machine with other work it is not steady yet
+@pytest.mark.alone
 def test_f57_a_slow_disk_holds_up_what_needs_it_and_not_the_rest(
     site: Site, tmp_path: Path, seen: Seen
 ) -> None:
@@ -261,11 +264,12 @@ def test_f57_a_slow_disk_holds_up_what_needs_it_and_not_the_rest(
     )
     engine = FlowProcess(flows, "--ready-after", "1s", data=data)
     slow = ("-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=500000")
-    log = traced(engine, tmp_path, *slow)
+    log, subscribed = traced(engine, tmp_path, *slow), site.near.subscribed
     number, rate = 200, 100
     sent: dict[int, float] = {}
     with Collector(site.far.port) as there, engine, Publisher(site.near.port) as device:
         engine.until_ready()
+        until(lambda: site.near.subscribed > subscribed, what="a subscription at the near broker")
         before = calls(log)
         began = time.monotonic()
         for at in range(AFTER, AFTER + number):
@@ -282,6 +286,41 @@ def test_f57_a_slow_disk_holds_up_what_needs_it_and_not_the_rest(
     assert syncs < number / 5
     assert p50 < 0.5, took
     seen(lost=lost, duplicates=twice, p50_ms=round(p50 * 1e3), p99_ms=round(p99 * 1e3), syncs=syncs)
+
+
+@pytest.mark.alone
+def test_f57_an_absent_far_side_costs_few_fsyncs_however_the_messages_come(
+    site: Site, tmp_path: Path, seen: Seen
+) -> None:
+    """A flash card is worn by each: one every 50 ms, and those of the ledger."""
+    flows, rate, seconds = tmp_path / "flows", 100, 4
+    nodes = {
+        "in": from_site(),
+        "up": {"type": "mqtt.out", "broker": "away", "topic": "up/{key}"},
+    }
+    links = {"site": link(site.near.port, client_id=tmp_path.name), "away": link(free_port())}
+    write_flow(flows, FLOW, nodes, ["in -> up"], links)
+    engine = FlowProcess(flows, "--ready-after", "1s", data=tmp_path / "data")
+    log = traced(engine, tmp_path, "-e", "trace=fsync,fdatasync")
+    with engine, Publisher(site.near.port) as device:
+        engine.until_ready()
+        before, bytes_before = calls(log), written_bytes(engine)
+        began = time.monotonic()
+        for at in range(rate * seconds):
+            until(lambda at=at: time.monotonic() >= began + at / rate, what="its time")  # type: ignore[misc]
+            device.publish([reading(AFTER + at)])
+        until(lambda: depth(engine.data) >= rate * seconds, what="all in the spool")
+        took = time.monotonic() - began
+        syncs, written = calls(log) - before, written_bytes(engine) - bytes_before
+        engine.kill()
+    seen(syncs_per_s=round(syncs / took, 1), kb_per_s=round(written / took / 1e3))
+    assert syncs / took < 35
+
+
+def written_bytes(engine: FlowProcess) -> int:
+    """What the engine has let the kernel bring to the disk so far."""
+    lines = Path(f"/proc/{engine.process.pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
 
 
 # -- rights

@@ -96,6 +96,7 @@ def deep(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(("make", "hops"), [(ten_thousand, 100), (wide, 1), (deep, 1000)])
+@pytest.mark.alone
 def test_f80_a_large_flow_loads_in_time_and_every_message_takes_its_way(
     tmp_path: Path, seen: Seen, make: Any, hops: int
 ) -> None:
@@ -115,6 +116,7 @@ def test_f80_a_large_flow_loads_in_time_and_every_message_takes_its_way(
     seen(lost=0, duplicates=0, load_s=wall, cpu_s=round(used, 2), rss_mb=round(memory / 1e6))
 
 
+@pytest.mark.alone
 def test_f80_a_thousand_flows_load_in_time_and_all_of_them_run(tmp_path: Path, seen: Seen) -> None:
     folder, address = tmp_path / "flows", f"{LOOPBACK}:{free_port()}"
     thousand_flows(folder)
@@ -131,6 +133,7 @@ def test_f80_a_thousand_flows_load_in_time_and_all_of_them_run(tmp_path: Path, s
     seen(runs=1000, lost=0, load_s=wall, cpu_s=round(used, 2), rss_mb=round(memory / 1e6))
 
 
+@pytest.mark.alone
 def test_f80_one_node_of_ten_thousand_is_changed_and_only_that_one_restarts(
     tmp_path: Path, seen: Seen
 ) -> None:
@@ -189,8 +192,8 @@ def test_f81_a_cycle_without_a_boundary_is_refused_by_its_path_and_others_run(
     seen(cycles=len(cycles))
 
 
-def doubling(folder: Path, seen: Seen, seconds: float) -> None:
-    """Each message makes two, which come round again after 10 ms."""
+def doubling(folder: Path, seen: Seen, seconds: float) -> float:
+    """Each message makes two, which come round again after 10 ms; how the memory grew."""
     nodes = {
         "in": {"type": "chaos.burst", "number": 500},
         "wait": {"type": "delay", "for": "10ms", "capacity": 5000},
@@ -208,15 +211,25 @@ def doubling(folder: Path, seen: Seen, seconds: float) -> None:
         until(lambda: time.monotonic() > began + seconds / 3, seconds, "warm")
         warm, first = engine.memory()["VmRSS"], len(written_lines(engine))
         until(lambda: time.monotonic() > began + seconds, seconds, "the time is over")
-        waiting = metrics(address)["flowengine_wire_depth wait"]
+        told = metrics(address)
         growth = engine.memory()["VmRSS"] / warm - 1
         ticks = len(written_lines(engine)) - first
         disk = sum(file.stat().st_size for file in engine.data.rglob("*") if file.is_file())
         assert "Traceback" not in engine.said
-    assert waiting < 20_000  # two capacities of a wire
-    assert growth < 0.05
+        assert "loop-full" in engine.said
+    waiting = {name: told[f"flowengine_wire_depth {name}"] for name in ("wait", "room")}
+    dropped = sum(told[f"flowengine_dropped_total {name}"] for name in waiting)
+    seen(
+        rss_growth=round(growth, 3),
+        disk_mb=round(disk / 1e6),
+        waiting=int(max(waiting.values())),
+        dropped=int(dropped),
+    )
+    assert max(waiting.values()) < 30_000  # two capacities of a wire, and one batch over
+    assert dropped > 0
     assert ticks >= seconds / 3
-    seen(rss_growth=round(growth, 3), disk_mb=round(disk / 1e6))
+    assert disk < 50e6
+    return growth
 
 
 def written_lines(engine: FlowProcess) -> list[str]:
@@ -224,14 +237,21 @@ def written_lines(engine: FlowProcess) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.long
-@pytest.mark.xfail(
-    strict=True, reason="a wire within a cycle takes more than its capacity, without an end"
-)
+@pytest.mark.alone
 def test_f82_a_cycle_that_doubles_messages_is_held_within_its_bounds(
     tmp_path: Path, seen: Seen
 ) -> None:
     doubling(tmp_path, seen, 6)
+
+
+@pytest.mark.long
+@pytest.mark.xfail(
+    strict=True, reason="a cut waits for a receipt of which parts go round, and all behind it stay"
+)
+def test_f82_a_cycle_that_doubles_messages_takes_no_more_memory_in_time(
+    tmp_path: Path, seen: Seen
+) -> None:
+    assert doubling(tmp_path, seen, 15) < 0.05
 
 
 # --- F-83: files with faults

@@ -157,7 +157,7 @@ def test_f70_a_thousand_mutants_are_read_or_refused_in_steps_that_their_size_bou
     form: str, seen: Seen
 ) -> None:
     left, most, slowest = _meet(form, 1_000, seed=70)
-    seen(runs=1_000, refused=left["refused"], calls_a_byte=round(most, 1))
+    seen(mutants=1_000, refused=left["refused"], calls_a_byte=round(most, 1))
     assert left["out"] > 20, "the mutants are too wild to show anything"
     assert left["refused"] > 20 or form == "text"
     assert most < 10
@@ -169,7 +169,7 @@ def test_f70_a_thousand_mutants_are_read_or_refused_in_steps_that_their_size_bou
 def test_f70_ten_thousand_mutants_more(form: str, seen: Seen) -> None:
     left, most, slowest = _meet(form, 10_000, seed=71)
     seen(
-        runs=10_000,
+        mutants=10_000,
         refused=left["refused"],
         calls_a_byte=round(most, 1),
         slowest_ms=round(slowest * 1000, 1),
@@ -183,7 +183,7 @@ def test_f70_auto_takes_every_mutant_of_everything(number: int, seen: Seen) -> N
     for form, (_, corpus) in CORPORA.items():
         for raw in mutants(corpus, seed=72, number=number):
             assert sound(decode(raw, "auto")), form
-    seen(runs=number * len(CORPORA), lost=0)
+    seen(mutants=number * len(CORPORA), lost=0)
 
 
 ANSWER = (
@@ -203,7 +203,7 @@ def test_f70_a_databases_answer_is_read_or_refused(number: int, seen: Seen) -> N
         else:
             said["read"] += 1
             assert all(sound(row.values) for row in rows), raw
-    seen(runs=number, refused=said["BadAnswer"])
+    seen(mutants=number, refused=said["BadAnswer"])
     assert min(said["read"], said["BadAnswer"]) > 20
 
 
@@ -228,7 +228,7 @@ def test_f70_line_protocol_of_any_text_is_one_line_or_refused(number: int, seen:
         assert "\n" not in head
         # A line break may stand within the quotes of a text, where the protocol allows it.
         assert not _ends_early(field[: -len(" 5")]), line
-    seen(runs=number, refused=said["refused"])
+    seen(mutants=number, refused=said["refused"])
     assert said["written"] > 100
 
 

@@ -110,6 +110,7 @@ def flood(
 
 @pytest.mark.parametrize("count", [30, pytest.param(400, marks=pytest.mark.long)])
 @pytest.mark.timeout(400)
+@pytest.mark.alone
 def test_f07_a_burst_of_large_messages_stays_below_the_cap(
     make_mosquitto: MakeMosquitto, tmp_path: Path, seen: Seen, count: int
 ) -> None:
@@ -150,6 +151,7 @@ def killed_in(made: Path) -> int:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alone
 def test_f07_the_limit_of_a_control_group_is_kept_to_unasked(
     make_mosquitto: MakeMosquitto, tmp_path: Path, seen: Seen
 ) -> None:

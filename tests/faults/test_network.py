@@ -106,6 +106,7 @@ def hang_and_come_back(
 
 
 @pytest.mark.parametrize("keepalive", [2, long(60, 200)])
+@pytest.mark.alone
 def test_f21_a_broker_that_hangs_is_given_up_within_one_and_a_half_keepalives(
     mosquitto: Mosquitto, tmp_path: Path, seen: Seen, keepalive: int
 ) -> None:
@@ -124,6 +125,7 @@ def test_f21_a_broker_that_hangs_is_given_up_within_one_and_a_half_keepalives(
 
 
 @pytest.mark.parametrize("keepalive", [2, long(30, 120)])
+@pytest.mark.alone
 def test_f24_a_half_open_connection_is_given_up_within_one_and_a_half_keepalives(
     mosquitto: Mosquitto, tmp_path: Path, seen: Seen, keepalive: int
 ) -> None:

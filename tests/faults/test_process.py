@@ -412,7 +412,7 @@ def errors_without_end(folder: Path, seen: Seen, kind: str, number: int) -> None
         assert failed == (number if kind == "raises" else 0)
         assert len(engine.said.splitlines()) < 60, engine.said[-2000:]
     assert growth < 0.05, (warm, max(rss))
-    seen(runs=number, lost=0, rss_growth=round(growth, 3), errors_per_s=round(rate))
+    seen(messages=number, lost=0, rss_growth=round(growth, 3), errors_per_s=round(rate))
 
 
 @pytest.mark.parametrize("kind", ["raises", "leaks"])

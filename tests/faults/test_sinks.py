@@ -179,6 +179,7 @@ def test_f43_an_answer_later_than_the_time_limit_is_asked_for_again(
     assert far.kept > len(far.numbers)
 
 
+@pytest.mark.alone
 def test_f22_a_backlog_drains_more_than_twice_as_fast_as_data_comes(
     mosquitto: Mosquitto, far: StubSink, tmp_path: Path, seen: Seen
 ) -> None:
@@ -367,7 +368,7 @@ def one_branch_away(
     assert growth < 0.10
 
 
-@pytest.mark.long  # on a machine with other work it is not steady yet
+@pytest.mark.alone
 def test_f46_one_branch_away_leaves_the_others_as_they_were(
     mosquitto: Mosquitto, far: StubSink, tmp_path: Path, seen: Seen
 ) -> None:

@@ -222,6 +222,7 @@ def test_f61_a_box_that_boots_in_1970_mends_what_it_stored_when_the_time_comes(
     with FlowProcess(folder, "--ready-after", "1s", env=clock.env) as engine:
         engine.until_ready()
         engine.until_said("the clock is not set")
+        until(lambda: mosquitto.subscribed, what="a subscription")
         publish(0)
         time.sleep(1.5)
         engine.kill()
@@ -250,6 +251,7 @@ def test_f61_a_box_that_boots_in_1970_mends_what_it_stored_when_the_time_comes(
 # -- F-62: the process stands still
 
 
+@pytest.mark.alone
 def test_f62_a_process_that_stood_still_ticks_once_for_all_it_missed(
     tmp_path: Path, seen: Seen
 ) -> None:
