@@ -73,7 +73,7 @@ class Arrivals:
 
     def note(self, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
         """Remember new messages, numbered from `first` on; packet id 0 is none (QoS 0)."""
-        self._most = max(self._most, first - self._account.done_upto)
+        self._most = max(self._most, first + len(arrivals) - 1 - self._account.done_upto)
         known, order, number = self._known, self._order, first
         for packet, mark, time in arrivals:
             if packet:

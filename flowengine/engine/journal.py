@@ -100,6 +100,7 @@ class Journal:
         self._is_dirty = False
         self._is_named = True  # the folder on the medium knows the file
         self._is_in_trouble = False
+        self._is_unsafe = False  # an fsync failed: what was written before may never be there
 
     def read(self) -> list[Frame]:
         """Every whole frame; a torn end, as a power cut leaves it, is passed over."""
@@ -115,7 +116,7 @@ class Journal:
     @property
     def is_due(self) -> bool:
         """Whether it is time to begin anew: it has grown, or lacks what could not be written."""
-        return self.size > ROTATE_BYTES or self._is_in_trouble
+        return self.size > ROTATE_BYTES or self._is_in_trouble or self._is_unsafe
 
     def append(self, frames: Iterable[Frame]) -> bool:
         """Write frames to the page cache; whether that worked."""
@@ -160,7 +161,7 @@ class Journal:
         except OSError as err:
             self._trouble(err)
             return False
-        self._is_in_trouble = False
+        self._is_in_trouble = self._is_unsafe = False
         return True
 
     def sync_job(self) -> Callable[[], None] | None:
@@ -176,7 +177,7 @@ class Journal:
                 if not is_named:
                     self._disk.fsync_dir(self.path.parent)
             except OSError as err:
-                self._is_dirty, self._is_named = True, False
+                self._is_dirty, self._is_named, self._is_unsafe = True, False, True
                 self._trouble(err)
 
         return sync

@@ -39,14 +39,14 @@ def _early_ack() -> None:
 
 
 def _no_fsync() -> None:
-    OsDisk.fsync = lambda _self, _handle: None  # type: ignore[method-assign]
+    OsDisk.fsync = lambda _self, _handle: None  # type: ignore[method-assign,assignment]
 
 
 def _hasty_cut() -> None:
     async def at_once(_self: Barrier) -> None:
         """Wait for nothing."""
 
-    Barrier.wait = at_once  # type: ignore[method-assign]
+    Barrier.wait = at_once  # type: ignore[method-assign,assignment]
 
 
 BUGS = {"early-ack": _early_ack, "no-fsync": _no_fsync, "hasty-cut": _hasty_cut}
