@@ -4,13 +4,14 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install -qq --constraint .ci/constraints.txt
+WEB_TOOLS := .ci/web-tools
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup coaps run test lint bench faults real-parts clean
+.PHONY: help setup coaps browser-tools run test lint bench faults real-parts clean
 
 help:
-	@echo 'make run         set everything up and start the demo'
+	@echo 'make run         set everything up and open the editor on the demo; its data is kept in .flowengine'
 	@echo 'make test        set everything up, then lint, types and all tests'
 	@echo 'make setup       the Python environment in $(VENV), with everything a developer needs'
 	@echo 'make lint        ruff and mypy alone'
@@ -19,15 +20,20 @@ help:
 	@echo 'make real-parts  as root: brokers and databases for the system tests, from the distribution'
 	@echo 'make clean       remove what the above made in this folder'
 
-setup: $(VENV)/ready coaps
+setup: $(VENV)/ready coaps browser-tools
 
-run: setup
-	@$(PY) -m flowengine demo
+run: $(VENV)/ready
+	@$(PY) -m flowengine serve --demo --data .flowengine/demo $(ARGS)
 
+# Tests run several at once; those that measure time or memory run after them, each alone.
+# Both runs are made, also when the first has failed; a run without a test has failed (pytest ends with 5).
 test:
 	@.ci/real-parts --if-possible
 	@$(MAKE) --no-print-directory setup lint
-	@$(PY) -m pytest
+	@code=0; \
+	$(PY) -m pytest -n auto --dist worksteal -m 'not alone' || code=$$?; \
+	$(PY) -m pytest -m alone || code=$$?; \
+	exit $$code
 
 lint: setup
 	@$(PY) -m ruff check .
@@ -44,7 +50,7 @@ real-parts:
 	@.ci/real-parts
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(WEB_TOOLS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is recent enough and can make an environment.
@@ -70,4 +76,16 @@ coaps: $(VENV)/ready
 	} || { \
 	  echo "setup: no CoAP over DTLS (coaps://): $$(tail -n 1 $(VENV)/coaps.log)"; \
 	  echo '  All else works. To have it: make real-parts (as root), then make setup. Details: $(VENV)/coaps.log'; \
+	  test -z "$$CI"; }
+
+# The type checker and the accessibility checker of the editor's tests: two npm packages.
+# Without npm everything else works; where CI is set they must be there.
+browser-tools: $(VENV)/ready
+	@test $(WEB_TOOLS)/node_modules/.package-lock.json -nt $(WEB_TOOLS)/package-lock.json || { \
+	  if command -v npm >/dev/null; then npm --prefix $(WEB_TOOLS) ci >$(VENV)/npm.log 2>&1; \
+	  else echo 'there is no npm' >$(VENV)/npm.log; false; fi; \
+	} || { \
+	  echo "setup: no packages for the browser tests: $$(head -n 1 $(VENV)/npm.log)"; \
+	  echo '  All else works; the tests that need them are skipped. To have them: make real-parts (as root), then'; \
+	  echo '  make setup. Details: $(VENV)/npm.log'; \
 	  test -z "$$CI"; }

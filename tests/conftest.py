@@ -1,4 +1,9 @@
-"""What every test stands on: no settings from the person's shell, one profile for properties."""
+"""What every test stands on: no settings from the person's shell, one profile for properties.
+
+`pytest -n auto` runs tests in several processes. Nothing is shared between them: ports are free
+ones, folders are pytest's own of each process, real parts start in the process that asks for them.
+A test that measures time, memory or a rate has the mark `alone`: `make test` runs it by itself.
+"""
 
 import os
 from collections.abc import Iterator
@@ -38,7 +43,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Collect what is seen of the fault catalogue."""
     config.addinivalue_line("markers", "long: runs for minutes; only with --long-faults")
-    config.pluginmanager.register(Report(config.getoption("--faults-report")), "faults-report")
+    if not hasattr(config, "workerinput"):  # of several processes, the first hears every outcome
+        config.pluginmanager.register(Report(config.getoption("--faults-report")), "faults-report")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` makes: one more than processors, as many tests only wait."""
+    return min(6, (os.cpu_count() or 1) + 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -298,14 +298,14 @@ REDOS = [
 @pytest.mark.parametrize("pattern", REDOS)
 def test_s24_no_pattern_takes_long_on_64_kib(pattern: str) -> None:
     for text in ("a" * 65535 + "!", "ab" * 32768, "a," * 32768):
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             match(text, pattern)
             sub(text, pattern, "x")
         except ExpressionError as error:
             assert error.what  # noqa: PT017  # refused is as good as done
-        # the promise is 100 ms; each takes below 20, and the machine may be busy with other things
-        assert time.perf_counter() - start < 0.5
+        # of a processor; the promise is 100 ms, each takes below 20
+        assert time.thread_time() - start < 0.5
 
 
 PLAIN = st.text("ab-/.1", max_size=12)

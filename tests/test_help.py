@@ -28,7 +28,7 @@ def commands() -> Iterator[tuple[str, str]]:
         lines = [line for _, block in BLOCK.findall(text) for line in block.splitlines()]
         for line in [*lines, *CODE.findall(BLOCK.sub("", text))]:
             if line.startswith("flowengine "):
-                yield name, line
+                yield name, re.split(r" [<>] ", line)[0]
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands())))

@@ -70,6 +70,7 @@ def test_r12_an_absent_broker_holds_ready_up_for_5_s_and_no_longer(tmp_path: Pat
         assert f"{LOOPBACK}:{port}" in engine.until_said("connecting:", "nothing listens")
 
 
+@pytest.mark.alone
 def test_r12_ready_after_says_how_long(tmp_path: Path) -> None:
     broker(tmp_path, free_port())
     with FlowProcess(tmp_path, "--ready-after", "300ms") as engine:

@@ -4,7 +4,6 @@ import asyncio
 import functools
 from typing import Any
 
-from msgspec import UNSET
 from starlette.responses import Response
 
 from flowengine import bundle as bundles
@@ -18,6 +17,7 @@ from flowengine.schema import flow_schema
 from flowengine.secrets import SecretsError
 from flowengine.web import cases, forms, models, topics
 from flowengine.web.api_flows import tagged, whole
+from flowengine.web.api_try import params_of
 from flowengine.web.api_work import running
 from flowengine.web.deploys import power_is_off
 from flowengine.web.door import Call, Routes, bad_request
@@ -26,21 +26,24 @@ from flowengine.web.examples import example, examples
 from flowengine.web.problem import Problem, check_json, not_found, to_json
 from flowengine.web.reading import document_of
 from flowengine.web.rights import powered
-from flowengine.web.typenames import types_told
+from flowengine.web.typenames import shortly, types_told
 
 routes = Routes()
 
 
 @functools.cache
-def _types() -> tuple[bytes, str]:
-    text = to_json(types_told(REGISTRY))
+def _types(*, is_short: bool) -> tuple[bytes, str]:
+    told = types_told(REGISTRY)
+    if is_short:
+        told["types"] = [shortly(entry) for entry in told["types"]]
+    text = to_json(told)
     return text, f'"{short_digest(text.decode())}"'
 
 
-@routes.add("GET", "/api/v1/node-types", "view")
+@routes.add("GET", "/api/v1/node-types", "view", query=models.TypesQuery)
 async def node_types(call: Call) -> Response:
-    """List every node and connection type with its config's schema."""
-    text, etag = await asyncio.to_thread(_types)
+    """List every node and connection type with its config's schema; with short=1 no texts."""
+    text, etag = await asyncio.to_thread(_types, is_short=bool(call.query.short))
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if call.request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
@@ -59,12 +62,7 @@ async def try_form(call: Call) -> dict[str, Any]:
     name, body = call.path["type"], call.body
     params: dict[str, Any] = {}
     if body.flow is not None:
-        workshop = call.services.workshop
-        draft = await asyncio.to_thread(workshop.draft, body.flow)
-        read = await asyncio.to_thread(workshop.reading.flow, body.flow, draft.text)
-        if read is not None:
-            params = {n: p.default for n, p in read.params.items() if p.default is not UNSET}
-            params |= await asyncio.to_thread(workshop.reading.values, read)
+        params = await params_of(call, body.flow)
     found = await asyncio.to_thread(forms.form, name)
     judged = await asyncio.to_thread(forms.judged, name, body.config, params)
     return {"form": found, **judged}
@@ -318,9 +316,8 @@ async def one_example(call: Call) -> dict[str, Any]:
 async def topic_list(call: Call) -> dict[str, Any]:
     """List topics that were seen, for a field that wants one."""
     services = call.services
-    return topics.seen(
-        call.query.filter, services.settings.topics, services.hub.watches, services.redactor
-    )
+    services.topics.ask()
+    return topics.seen(call.query.filter, services)
 
 
 @routes.add("GET", "/api/v1/series", "view")

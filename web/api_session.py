@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from flowengine import __version__
 from flowengine.web import models
+from flowengine.web.access import Access
 from flowengine.web.door import ANYONE, COOKIE, OPEN, Call, Routes
 from flowengine.web.live import FIRST_LINES
 from flowengine.web.people import csrf_of
@@ -47,13 +48,17 @@ async def log_in(call: Call) -> Response:
 
 @routes.add("POST", "/api/v1/session/first", OPEN, body=models.FirstLogin)
 async def first_log_in(call: Call) -> Response:
-    """Begin the first session with the token of the one-time link, as an admin (S-02)."""
+    """Begin a session with the token of a one-time link; the very first is an admin's (S-02)."""
     services = call.services
     if services.by_address.wait("first") > 0:
         raise Problem(429, "too-many", "Too many tries.", "Wait a minute.", retry_after=60)
     services.by_address.spend("first")
+    name = await asyncio.to_thread(Access(services.people).take_link, call.body.token)
+    if name is not None:
+        return await _begin(call, name)
     if not services.take_first(call.body.token):
-        raise Problem(401, "bad-login", "The link was used, or is too old.", "Start serve again.")
+        mend = "Ask an admin for a new one; if there is none, start serve again."
+        raise Problem(401, "bad-login", "The link was used, or is too old.", mend)
     if services.people.find(FIRST_USER) is None:
         await asyncio.to_thread(services.people.add, FIRST_USER, "admin")
     return await _begin(call, FIRST_USER)
@@ -141,7 +146,7 @@ def meta_of(call: Call) -> dict[str, Any]:
             "broker": settings.topics is not None,
             "series": settings.series is not None,
             "tests": True,
-            "pins": False,
+            "pins": True,
             "breakpoints": False,
         },
     }
@@ -153,8 +158,11 @@ async def log_lines(call: Call) -> dict[str, Any]:
     return {"lines": list(call.services.log.lines)[-call.query.last :]}
 
 
-@routes.add("GET", "/api/v1/audit", "admin", query=models.LastLines)
+@routes.add("GET", "/api/v1/audit", "admin", query=models.AuditQuery)
 async def audit(call: Call) -> dict[str, Any]:
     """Show who did what, newest first, and whether the log is whole (S-71)."""
-    entries, broken = await asyncio.to_thread(call.services.people.audit, call.query.last)
+    asked = call.query
+    entries, broken = await asyncio.to_thread(
+        call.services.people.audit, asked.last, asked.find, asked.before
+    )
     return {"entries": entries, "whole": broken is None, "broken_at": broken}

@@ -84,12 +84,6 @@ async def metrics(call: Call) -> Any:
     }
 
 
-@routes.add("POST", "/api/v1/flows/{id}/nodes/{n}/pin", "edit", body=models.Nothing)
-async def pin(_call: Call) -> None:
-    """Keep a value for a node: not yet."""
-    raise Problem(501, "not-yet", "Values cannot be pinned yet.", "Write a test instead.")
-
-
 @routes.add("POST", "/api/v1/flows/{id}/wires/{w}/breakpoint", "deploy", body=models.Nothing)
 async def breakpoint_(_call: Call) -> None:
     """Stop messages at a wire: not yet."""

@@ -13,7 +13,16 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from flowengine.engine.runtime import Engine
-from flowengine.web import api_flows, api_more, api_session, api_work, pages
+from flowengine.web import (
+    api_flows,
+    api_more,
+    api_people,
+    api_session,
+    api_try,
+    api_work,
+    charts,
+    pages,
+)
 from flowengine.web.door import Call, Entry, Routes, endpoint
 from flowengine.web.guard import Guard
 from flowengine.web.openapi import describe
@@ -36,9 +45,12 @@ async def openapi(_call: Call) -> dict[str, Any]:
 ENTRIES: list[Entry] = [
     *pages.routes.entries,
     *api_session.routes.entries,
+    *api_people.routes.entries,
     *api_flows.routes.entries,
     *api_work.routes.entries,
     *api_more.routes.entries,
+    *api_try.routes.entries,
+    *charts.routes.entries,
     *own.entries,
 ]
 """Every HTTP route there is, with the right it needs."""

@@ -45,9 +45,14 @@ class Audit:
             "insert into audit values (?, ?, ?, ?, ?, ?, ?, ?)", (*facts, _digest(last, facts))
         )
 
-    def last(self, number: int) -> list[dict[str, Any]]:
-        """The newest entries, newest first."""
-        rows = self._db.execute("select * from audit order by n desc limit ?", (number,))
+    def last(self, number: int, find: str = "", before: int | None = None) -> list[dict[str, Any]]:
+        """The newest entries, newest first; with `find` in who, what or flow, below `before`."""
+        rows = self._db.execute(
+            "select * from audit where (? is null or n < ?) "
+            "and (? = '' or instr(lower(who || char(10) || what || char(10) || flow), ?)) "
+            "order by n desc limit ?",
+            (before, before, find, find.lower(), number),
+        )
         return [dict(zip(_FIELDS, row, strict=True)) for row in rows]
 
     def broken_at(self) -> int | None:

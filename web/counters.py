@@ -82,6 +82,10 @@ def _node(flow: RunningFlow, name: str, rates: Rates) -> dict[str, Any]:
             "unwired": {n: outlet.unwired for n, outlet in step.outlets.items() if outlet.unwired},
             "dropped": {reason: number for reason, number in step.counts.items() if number},
         }
+        if running.planned.type.name == "route" and step.filtered:
+            # What meets no rule is a loss that nobody wired: it is told as such, at its node.
+            unmatched = {"unmatched": found["unwired"].get("unmatched", 0) + step.filtered}
+            found["unwired"] = {**found["unwired"], **unmatched}
     if wire is not None:
         found |= _wire(wire)
         if wire.dropped:

@@ -13,7 +13,7 @@ from flowengine.web import counters
 from flowengine.web.keyed import Keyed
 from flowengine.web.problem import to_json
 from flowengine.web.redact import Redactor
-from flowengine.web.taps import FlowTaps, Place, Tap
+from flowengine.web.taps import FlowTaps, Place, Sample, Tap
 
 LARGEST_DEBUG = 4_000
 """Bytes of one shown message."""
@@ -125,14 +125,10 @@ class FlowWatch:
         name = output or next(iter(running.step.outlets))
         return (node, name) if name in running.step.outlets else None
 
-    def samples(self) -> dict[Place, dict[str, Any]]:
-        """What the taps took since the last tick, by output."""
-        found = {}
-        for place, tap in self.taps.taps.items():
-            fresh, passed = tap.tick()
-            if fresh or passed:
-                found[place] = {"samples": [sample.told() for sample in fresh], "passed": passed}
-        return found
+    def samples(self) -> dict[Place, tuple[list[Sample], int]]:
+        """What the taps took since the last tick, and how many passed, by output."""
+        taken = {place: tap.tick() for place, tap in self.taps.taps.items()}
+        return {place: found for place, found in taken.items() if found[0] or found[1]}
 
     def tap(self, place: Place) -> Tap:
         """The tap of an output."""

@@ -41,7 +41,11 @@ _PLACEHOLDERS = {
     "topic-filter": "device/+/telemetry",
     "host": "127.0.0.1",
 }
-_ADVANCED = frozenset({"batch", "retry", "spool", "order", "forget", "max_ahead", "time_format"})
+_ADVANCED = frozenset(
+    {"batch", "retry", "spool", "order", "forget", "max_ahead", "time_format", "time", "precision"}
+    | {"client_id", "keepalive", "session_expiry", "clean_start", "receive_maximum", "will"}
+    | {"birth", "expiry", "integers", "compress", "min_count", "min_spread"}
+)
 _FROM = {"connection": "connections", "nodes": "nodes", "topic-filter": "topics"}
 _CONNECTION = "x-connection"
 
@@ -92,7 +96,7 @@ def _field(
         "help": schema.get("description") or merged.get("description") or "",
         "widget": widget,
         "required": is_required,
-        "advanced": bool(ui.get("advanced", key in _ADVANCED)),
+        "advanced": bool(ui.get("advanced", _is_advanced(key, widget))) and not is_required,
         "group": ui.get("group") or (key if key in {"batch", "retry", "spool"} else None),
         "default": schema.get("default"),
         "has_default": has_default,
@@ -107,6 +111,7 @@ def _field(
         "min_length": merged.get("minLength", merged.get("minItems")),
         "max_length": merged.get("maxLength", merged.get("maxItems")),
         "pattern": merged.get("pattern"),
+        "lines": widget == "code" or (widget == "template" and "anyOf" in schema),
         "options": _options(merged, ways),
         "options_from": ui.get("options_from") or _FROM.get(widget),
         "connection_types": list(schema.get(_CONNECTION, [])),
@@ -117,6 +122,11 @@ def _field(
         "ways": None,
     }
     return found | _inside(widget, merged, ways, root, depth)
+
+
+def _is_advanced(key: str, widget: str) -> bool:
+    """What is seldom set: such names, and the expression that says what a device is."""
+    return key in _ADVANCED or (key == "key" and widget == "expression")
 
 
 def _inside(
@@ -181,7 +191,7 @@ def _widget(merged: Schema, ways: list[Schema]) -> str:  # noqa: PLR0911  # a ta
         texts = [way.get("type") for way in ways]
         if sorted(map(str, texts)) == ["integer", "number"]:
             return "number"
-        return "union"
+        return "code" if _is_lines(ways) else "union"
     known = _FORMATS.get(str(merged.get("format")))
     if known is not None:
         return known
@@ -198,6 +208,14 @@ def _widget(merged: Schema, ways: list[Schema]) -> str:  # noqa: PLR0911  # a ta
         return "group" if "properties" in merged else "map"
     simple = {"boolean": "switch", "integer": "integer", "number": "number", "string": "text"}
     return simple.get(str(kind), "json")
+
+
+def _is_lines(ways: list[Schema]) -> bool:
+    """Whether a value is text, or its lines: no kind of text with rules of its own."""
+    kinds = [{key: way.get(key) for key in ("type", "format", "pattern")} for way in ways]
+    text = {"type": "string", "format": None, "pattern": None}
+    lines = [way.get("items") or {} for way in ways if way.get("type") == "array"]
+    return len(ways) == 2 and text in kinds and [line.get("type") for line in lines] == ["string"]
 
 
 def _options(merged: Schema, ways: list[Schema]) -> list[dict[str, Any]] | None:

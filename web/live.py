@@ -19,10 +19,11 @@ from flowengine.web.flowwatch import FlowWatch
 from flowengine.web.keyed import Keyed
 from flowengine.web.listener import Listener
 from flowengine.web.logring import LogRing
+from flowengine.web.pins import numbers, pin_of
 from flowengine.web.problem import Problem, not_found
 from flowengine.web.redact import Redactor
 from flowengine.web.rooms import Room
-from flowengine.web.taps import Place
+from flowengine.web.taps import Place, Sample
 from flowengine.web.workshop import Workshop
 
 LOG = logging.getLogger("flowengine.web")
@@ -142,6 +143,8 @@ class Hub:
             await room.enter(listener)
         elif kind.startswith("tap/"):
             self._tap(listener, topic, watch, kind.removeprefix("tap/"))
+        elif (pin := pin_of(kind)) is not None:
+            self._tap(listener, topic, watch, pin[0])
         else:
             raise not_found(f'topic "{topic}"')
 
@@ -153,9 +156,8 @@ class Hub:
         tap.watchers += 1
         self._taps.setdefault((watch.flow, place), set()).add((listener.id, topic))
         listener.listen(topic)
-        kept = [sample.told() for sample in tap.ring]
-        if kept:
-            listener.push(topic, {"samples": kept, "passed": 0})
+        if tap.ring:
+            listener.push(topic, _shown(topic, list(tap.ring), 0))
 
     def unsubscribe(self, listener: Listener, topic: str) -> None:
         """No more of a topic."""
@@ -239,10 +241,12 @@ class Hub:
             shown = watch.debugged()
             if shown is not None:
                 self._push(f"{head}debug", shown)
-        for place, told in watch.samples().items():
-            for name, topic in self._taps.get((flow, place), ()):
+        for place, (fresh, passed) in watch.samples().items():
+            takers = self._taps.get((flow, place), ())
+            told = {topic: _shown(topic, fresh, passed) for topic in {each[1] for each in takers}}
+            for name, topic in takers:
                 if name in self.listeners:
-                    self.listeners[name].push(topic, told)
+                    self.listeners[name].push(topic, told[topic])
         if watch.taps.is_idle and not any(topic.startswith(head) for topic in wanted):
             del self.watches[flow]
 
@@ -294,3 +298,11 @@ class Hub:
             "engine": self._numbers or self._engine_now(),
         }
         return self._flows.tick, told
+
+
+def _shown(topic: str, samples: list[Sample], passed: int) -> dict[str, Any]:
+    """What a topic shows of the samples of its output: all of them, or of a pin the numbers."""
+    pin = pin_of(topic.split("/", 2)[2])
+    if pin is not None:
+        return numbers(samples, pin[1], passed)
+    return {"samples": [sample.told() for sample in samples], "passed": passed}

@@ -38,12 +38,51 @@ class NewPassword(Body):
     new: Annotated[str, Field(max_length=2_000)]
 
 
+Role = Literal["viewer", "editor", "deployer", "admin"]
+UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
+
+
+class NewUser(Body):
+    """A user to be added; without a password a one-time link is made."""
+
+    name: UserName
+    role: Role = "viewer"
+    powers: bool = False
+    password: Annotated[str, Field(max_length=2_000)] | None = None
+
+
+class UserRole(Body):
+    """What a user may do from now on."""
+
+    role: Role
+    powers: bool = False
+
+
+class NewToken(Body):
+    """An API token to be made: it can do what its role and its user may, both."""
+
+    user: Annotated[str, Field(max_length=100)]
+    role: Role = "viewer"
+    days: Annotated[float, Field(gt=0, le=366, strict=False)] = 90.0
+    note: Annotated[str, Field(max_length=200)] = ""
+
+
 class FormValues(Body):
     """A config as it stands in the form, and where it belongs."""
 
     config: Document
     flow: Slug | None = None
     node: str | None = None
+
+
+class Try(Body):
+    """A text of a form as it is typed, and the outputs that lead to its node."""
+
+    kind: Literal["expression", "path", "template", "topic-template"]
+    text: Annotated[str, Field(max_length=70_000)]
+    outputs: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=20)] = Field(
+        default=[]
+    )
 
 
 class NewFlow(Body):
@@ -122,6 +161,14 @@ class LastLines(Query):
     last: Last = 200
 
 
+class AuditQuery(Query):
+    """How many entries, with which words in them, and below which number."""
+
+    last: Last = 200
+    find: Annotated[str, Field(max_length=200)] = ""
+    before: Annotated[int, Field(ge=1, le=2**53)] | None = None
+
+
 class Replay(Body):
     """The number of a kept sample."""
 
@@ -161,6 +208,12 @@ class Import(Body):
 
     text: str
     id: Slug | None = None
+
+
+class TypesQuery(Query):
+    """Whether only what the palette needs comes along."""
+
+    short: bool = False
 
 
 class Export(Query):

@@ -24,7 +24,14 @@ from flowengine.web.problem import not_found, to_json
 
 routes = Routes()
 API = "/api/v1"
-_ENTRIES = {"editor": "main.js", "flows": "flows.js", "help": "", "login": "login.js"}
+_ENTRIES = {
+    "editor": "main.js",
+    "flows": "flows.js",
+    "charts": "charts.js",
+    "help": "",
+    "login": "login.js",
+    "people": "people.js",
+}
 _HELP = re.compile(r"[a-z][a-z0-9-]{0,60}")
 _UNSAFE = re.compile("[<>&\u2028\u2029]")
 
@@ -41,13 +48,16 @@ async def render(call: Call, kind: str, more: dict[str, Any]) -> Response:
     page = page_data(call, kind) | more
     entry = _ENTRIES[kind]
     assets = services.assets
-    has_entry = bool(entry) and assets.find(entry) is not None
+    modules = assets.packs() if kind == "editor" else []
+    if not modules and entry and assets.find(entry) is not None:
+        modules = assets.modules(entry)
     text = services.templates.get_template(f"{kind}.html").render(
         page=page,
         page_data=data_block(page),
         asset=assets.url,
-        entry=assets.url(entry) if has_entry else None,
-        module_preloads=assets.modules(entry)[1:] if has_entry else [],
+        drawing=assets.drawing,
+        entry=modules[0] if modules else None,
+        module_preloads=modules[1:],
         user=page["user"],
         csrf=page["csrf"],
         version=__version__,

@@ -5,6 +5,7 @@ as SHA-256 of 256 random bits, and there is no signing key to steal. Made with m
 is no user until someone makes one (S-02, S-06, S-08, S-09).
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -13,7 +14,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ create table if not exists token (
     id text primary key, user text not null references user on delete cascade, hash text not null,
     role text not null, note text not null, since real not null, ends real not null
 ) without rowid;
+create table if not exists link (
+    id text primary key, user text not null references user on delete cascade, ends real not null
+) without rowid;
 """
+USED_EVERY = 60.0
+"""Seconds within which a token's use is not written down again."""
 
 
 class Person(msgspec.Struct, kw_only=True, frozen=True):
@@ -67,6 +73,8 @@ class Token(msgspec.Struct, kw_only=True, frozen=True):
     note: str
     since: float
     ends: float
+    used: float = 0.0
+    """When it was last used, to the minute; 0 for never."""
 
 
 class People:
@@ -90,6 +98,8 @@ class People:
         self._db.execute("pragma journal_mode=wal")
         self._db.execute("pragma foreign_keys=on")
         self._db.executescript(_SCHEMA)
+        if "used" not in {row[1] for row in self._db.execute("pragma table_info(token)")}:
+            self._db.execute("alter table token add column used real not null default 0")
         self._audit = Audit(self._db, now)
         self._hasher = hasher or PasswordHasher()
         self._nobody = self._hasher.hash(secrets.token_hex())
@@ -146,7 +156,7 @@ class People:
         with self._lock:
             self._db.execute("update user set hash = ? where name = ?", (hashed, name))
             self._db.execute(
-                "delete from session where user = ? and id != ?", (name, _sha(keep) if keep else "")
+                "delete from session where user = ? and id != ?", (name, sha(keep) if keep else "")
             )
 
     def check_password(self, name: str, password: str) -> Person | None:
@@ -178,14 +188,14 @@ class People:
             self._db.execute("delete from session where ends <= ?", (now,))
             self._db.execute(
                 "insert into session values (?, ?, ?)",
-                (_sha(session), name, now + SESSION_HOURS * 3600),
+                (sha(session), name, now + SESSION_HOURS * 3600),
             )
         return session
 
     def close_session(self, session: str) -> None:
         """End a session; harmless when it has ended."""
         with self._lock:
-            self._db.execute("delete from session where id = ?", (_sha(session),))
+            self._db.execute("delete from session where id = ?", (sha(session),))
 
     def by_session(self, session: str) -> Caller | None:
         """Who a cookie belongs to, None when it has ended."""
@@ -193,7 +203,7 @@ class People:
             row = self._db.execute(
                 "select user.* from session join user on user.name = session.user "
                 "where session.id = ? and session.ends > ?",
-                (_sha(session), self.now()),
+                (sha(session), self.now()),
             ).fetchone()
         if row is None:
             return None
@@ -223,8 +233,9 @@ class People:
         with self._lock:
             now = self.now()
             self._db.execute(
-                "insert into token values (?, ?, ?, ?, ?, ?, ?)",
-                (token_id, user, _sha(secret), role, note, now, now + days * 86_400),
+                "insert into token (id, user, hash, role, note, since, ends) "
+                "values (?, ?, ?, ?, ?, ?, ?)",
+                (token_id, user, sha(secret), role, note, now, now + days * 86_400),
             )
         return f"{TOKEN_PREFIX}{token_id}_{secret}"
 
@@ -232,11 +243,11 @@ class People:
         """Every token that is there, expired ones too, newest first."""
         with self._lock:
             rows = self._db.execute(
-                "select id, user, role, note, since, ends from token order by since desc"
+                "select id, user, role, note, since, ends, used from token order by since desc"
             ).fetchall()
         return [
-            Token(id=i, user=user, role=role, note=note, since=since, ends=ends)
-            for i, user, role, note, since, ends in rows
+            Token(id=i, user=user, role=role, note=note, since=since, ends=ends, used=used)
+            for i, user, role, note, since, ends, used in rows
         ]
 
     def remove_token(self, token_id: str) -> bool:
@@ -251,12 +262,15 @@ class People:
             return None
         with self._lock:
             row = self._db.execute(
-                "select user.*, token.hash, token.role from token join user "
+                "select user.*, token.hash, token.role, token.used from token join user "
                 "on user.name = token.user where token.id = ? and token.ends > ?",
                 (token_id, self.now()),
             ).fetchone()
-        if row is None or not hmac.compare_digest(row[5], _sha(secret)):
+        if row is None or not hmac.compare_digest(row[5], sha(secret)):
             return None
+        if self.now() - row[7] >= USED_EVERY:
+            with self._lock:
+                self._db.execute("update token set used = ? where id = ?", (self.now(), token_id))
         person = _person(row[:5])
         own = rights_of(person.role, powers=person.powers)
         role = min(person.role, str(row[6]), key=ROLES.index)
@@ -264,23 +278,31 @@ class People:
             name=person.name, role=role, rights=own & rights_of(role, powers=person.powers)
         )
 
-    # -- the audit log, in the same file
-
-    def note(self, who: str, what: str, flow: str = "", before: str = "", after: str = "") -> None:
-        """Add an entry to the audit log."""
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """The file for a look or a change that is done as a whole, or not at all."""
         with self._lock:
             self._db.execute("begin immediate")
             try:
-                self._audit.note(who, what, flow, before, after)
+                yield self._db
                 self._db.execute("commit")
             except BaseException:
                 self._db.execute("rollback")
                 raise
 
-    def audit(self, last: int) -> tuple[list[dict[str, Any]], int | None]:
+    # -- the audit log, in the same file
+
+    def note(self, who: str, what: str, flow: str = "", before: str = "", after: str = "") -> None:
+        """Add an entry to the audit log."""
+        with self.changing():
+            self._audit.note(who, what, flow, before, after)
+
+    def audit(
+        self, last: int, find: str = "", before: int | None = None
+    ) -> tuple[list[dict[str, Any]], int | None]:
         """The newest entries of the audit log, and where it is broken, if it is."""
         with self._lock:
-            return self._audit.last(last), self._audit.broken_at()
+            return self._audit.last(last, find, before), self._audit.broken_at()
 
 
 def csrf_of(session: str) -> str:
@@ -288,7 +310,8 @@ def csrf_of(session: str) -> str:
     return hashlib.sha256(b"csrf " + session.encode()).hexdigest()[:32]
 
 
-def _sha(text: str) -> str:
+def sha(text: str) -> str:
+    """How a secret that opens something is held: its SHA-256, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

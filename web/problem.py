@@ -19,6 +19,7 @@ TITLES = {
     "exists": "There is one of that name.",
     "fault": "This is a fault of flowengine itself.",
     "foreign-origin": "The request comes from another site.",
+    "last-admin": "This is the last admin.",
     "need-etag": "Say which version you have.",
     "not-allowed": "You may not do this.",
     "not-found": "There is no such thing.",

@@ -20,6 +20,7 @@ from flowengine.web.people import People
 from flowengine.web.redact import Redactor
 from flowengine.web.settings import Settings
 from flowengine.web.throttle import Throttle
+from flowengine.web.topicwatch import TopicWatch
 from flowengine.web.workshop import Workshop
 
 FIRST_LINK_FOR = 3_600.0
@@ -44,12 +45,15 @@ class Services:
         self.drafts = Drafts(settings.data, now)
         self.secrets = SecretStore(settings.data)
         self.redactor = Redactor()
-        self.workshop = Workshop(engine, settings, self.drafts)
+        self.workshop = Workshop(engine, settings, self.drafts, self.secrets.get)
         self.deploys = Deploys(self.workshop, self.secrets, self.redactor)
         self.log = LogRing(self.redactor)
         self.hub = Hub(engine, self.workshop, self.redactor, self.log)
         self.assets = Assets()
         self.templates = templates()
+        self.topics = TopicWatch(engine, self.redactor)
+        self.charting = asyncio.Semaphore(2)
+        """Two charts are read at a time: a wall full of screens takes no more threads."""
         self.testing = asyncio.Semaphore(2)
         """Two runs of tests at a time: each takes a thread for as long as it lasts."""
         self.by_user = Throttle(10, 30.0, clock=clock)
@@ -104,6 +108,7 @@ class Services:
 
     async def close(self) -> None:
         """Send everyone away and close the files."""
+        self.topics.close()
         await self.hub.close()
         logging.getLogger("flowengine").removeHandler(self.log)
         self.people.close()

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 SeriesReader = Callable[[str, dict[str, Any]], list[dict[str, Any]]]
-"""`("list", {})` or `("points", {"name", "since", "last"})` of the box's own time series."""
+"""Reads the box's own time series: `("list", {})`, `("points", {"name", "since", "last"})`, and as
+one row `{"rows", "more"}` `("find", {"find", "most"})` and `("lines", {"name", "field", "tags",
+"since", "until", "points", "most"})`, times in ns. UsageError for what takes too long to read."""
 
 MAX_BODY = 10_000_000
 SESSION_HOURS = 12

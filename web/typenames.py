@@ -95,6 +95,21 @@ def told(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def shortly(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry as the editor begins with it: without `doc`, of the schema the required fields."""
+    schema = entry.get("config") or {}
+    required = schema.get("required", [])
+    fields = schema.get("properties", {})
+    kept = ("default", "examples", "format")
+    needed = {
+        name: {key: fields[name][key] for key in kept if key in fields[name]}
+        for name in required
+        if name in fields
+    }
+    config = {"required": required, "properties": needed} if required else None
+    return {**{k: v for k, v in entry.items() if k != "doc"}, "config": config}
+
+
 def title(name: str) -> str:
     """`mqtt.in` as "MQTT in"."""
     words = [_WORDS.get(word, word) for word in name.replace("_", ".").split(".")]

@@ -181,6 +181,7 @@ interface Field {
   min_length: number | null;
   max_length: number | null;
   pattern: string | null;
+  lines: boolean;
   options: { value: any; label: string }[] | null;
   options_from: string | null;
   connection_types: string[];

@@ -19,12 +19,14 @@ import msgspec
 from flowengine.diff import as_json, compare_flows
 from flowengine.diff.merge import merge_flows
 from flowengine.diff.text import diff_text
+from flowengine.engine.loading import SecretOf, lacking
 from flowengine.engine.runtime import Engine
-from flowengine.errors import FindingsError
+from flowengine.errors import Finding, FindingsError, Where
 from flowengine.flow import Flow
 from flowengine.flow.model import slug_of
 from flowengine.message import rfc3339
 from flowengine.registry import REGISTRY
+from flowengine.secrets import SecretsError
 from flowengine.web.drafts import Deployed, Draft, Drafts, layout_etag
 from flowengine.web.problem import Problem, check_json, findings_json, not_found
 from flowengine.web.reading import Reading, document_of
@@ -38,10 +40,17 @@ Places = dict[str, tuple[int, int]]
 class Workshop:
     """Flows as people work on them."""
 
-    def __init__(self, engine: Engine, settings: Settings, drafts: Drafts) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        drafts: Drafts,
+        secret_of: SecretOf = lambda _name: None,
+    ) -> None:
         self.engine = engine
         self.settings = settings
         self.drafts = drafts
+        self.secret_of = secret_of
         self.shelf = Shelf(settings.folder)
         self.reading = Reading(self.shelf, settings)
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -73,6 +82,7 @@ class Workshop:
         refused = []
         if not is_running and filed is not None:
             refused = [f for f in self.reading.check(flow, filed.text) if f.severity == "error"]
+            refused = refused or self._lacking(flow, filed.text)
         found = check_json(findings)
         return {
             "id": flow,
@@ -94,6 +104,16 @@ class Workshop:
             "errors": found["errors"],
             "warnings": found["warnings"],
         }
+
+    def _lacking(self, flow: str, text: str) -> list[Finding]:
+        """The values without which a flow that has a file cannot run."""
+        read = self.reading.flow(flow, text)
+        if read is None:
+            return []
+        try:
+            return lacking(read, self.reading.values(read), self.secret_of)
+        except SecretsError as err:
+            return [Finding(slug="secrets", what=err.what, mend=err.mend, where=Where(flow=flow))]
 
     def _changes(self, draft: Draft) -> int:
         if not draft.is_changed:
@@ -201,8 +221,11 @@ class Workshop:
             more["merged"] = document_of(merged.text)
             more["conflicts"] = [{"path": c.path, "what": c.what} for c in merged.conflicts]
             more["changes"] = {
-                "mine": as_json(compare_flows(origin, mine, REGISTRY)),
-                "theirs": as_json(compare_flows(origin, theirs, REGISTRY)),
+                side: {**as_json(diff), "text": diff_text(diff)}
+                for side, diff in (
+                    ("mine", compare_flows(origin, mine, REGISTRY)),
+                    ("theirs", compare_flows(origin, theirs, REGISTRY)),
+                )
             }
         return Problem(
             412,

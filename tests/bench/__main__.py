@@ -12,7 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import parts, w1_hop, w2_pipeline, w3_startup, w4_fanout, w5_overload
+from tests.bench import (
+    editor_cost,
+    editor_side_by_side,
+    parts,
+    w1_hop,
+    w2_pipeline,
+    w3_startup,
+    w4_fanout,
+    w5_overload,
+)
 from tests.bench.machine import MEMORY, ROOT, BenchError, scratch
 from tests.bench.peer import Peer
 from tests.bench.table import Results
@@ -26,6 +35,11 @@ WORKLOADS: dict[str, Measure] = {
     "w5": w5_overload.measure,
     "parts": parts.measure,
 }
+WITH_A_BROWSER: dict[str, Measure] = {
+    "editor": editor_side_by_side.measure,
+    "editor-cost": editor_cost.measure,
+}
+"""Only when asked for by name: the first needs a Chromium."""
 
 
 def main() -> int:
@@ -40,7 +54,7 @@ def main() -> int:
             for name in options.only:
                 print(f"round {number + 1} of {options.rounds}: {name}", flush=True)
                 try:
-                    WORKLOADS[name](results, work, peer, quick=options.quick)
+                    (WORKLOADS | WITH_A_BROWSER)[name](results, work, peer, quick=options.quick)
                 except BenchError as err:
                     results.troubles.append(f"{name}: {err}")
                     print(f"! {name}: {err}", file=sys.stderr, flush=True)
@@ -52,9 +66,16 @@ def main() -> int:
     return 1 if results.troubles else 0
 
 
+_HELP = (
+    f"of {', '.join(WORKLOADS)} (all, if none is named), {', '.join(WITH_A_BROWSER)}; "
+    "editor needs playwright, a Chromium, and axe-core in node_modules or where AXE_CORE says; "
+    "Node-RED is installed into build/nodered by npm"
+)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("only", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument("only", nargs="*", metavar="WORKLOAD", help=_HELP)
     parser.add_argument("--quick", action="store_true", help="one short round, three minutes")
     parser.add_argument("--rounds", type=int, help="how often (default 3, quick 1)")
     parser.add_argument("--alone", action="store_true", help="flowengine alone, without Node-RED")
@@ -68,9 +89,10 @@ def _options() -> argparse.Namespace:
         "--json", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go"
     )
     options = parser.parse_args()
-    unknown = set(options.only) - set(WORKLOADS)
+    known = [*WORKLOADS, *WITH_A_BROWSER]
+    unknown = set(options.only) - set(known)
     if unknown:
-        parser.error(f"no workload {', '.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
+        parser.error(f"no workload {', '.join(sorted(unknown))}: there are {', '.join(known)}")
     options.only = options.only or list(WORKLOADS)
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options

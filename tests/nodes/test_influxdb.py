@@ -371,15 +371,17 @@ def test_absent_server_is_waited_for() -> None:
         bench.send({"t": 1})
     assert closed.url in caught.value.what
     assert "running" in caught.value.mend
+    assert not caught.value.is_unanswered  # there was no connection to send by
 
 
 def test_silent_server_is_waited_for_no_longer_than_the_timeout() -> None:
     with (
         Stub() as silent,  # it listens and never accepts
         writing(silent, {"timeout": "100ms"}) as bench,
-        pytest.raises(Unavailable),
+        pytest.raises(Unavailable) as caught,
     ):
         bench.send({"t": 1})
+    assert caught.value.is_unanswered  # it may have been written
 
 
 def unread(*times: int) -> str:

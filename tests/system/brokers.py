@@ -80,6 +80,11 @@ class Mosquitto(Program):
             lambda: is_listening(self.port),
         )
 
+    @property
+    def subscribed(self) -> int:
+        """How many subscriptions it has confirmed; what is published before one is not for it."""
+        return self.log_text().count("Sending SUBACK")
+
 
 class MakeMosquitto(Protocol):
     """The fixture's type: takes the settings of `Mosquitto`, returns a broker that runs."""

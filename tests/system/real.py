@@ -4,6 +4,7 @@
 each real part is started and when it is ready. Nothing here sleeps for a fixed time: `until` polls.
 """
 
+import itertools
 import os
 import secrets
 import shutil
@@ -21,6 +22,19 @@ LOOPBACK = "127.0.0.1"
 # Below the range from which the system gives ports to outgoing connections (32768 and up on
 # Linux), so that no client takes a port between our look at it and the server's bind.
 PORTS = range(20_000, 32_000)
+
+
+def _share() -> range:
+    """The ports of this process: of those of `pytest -n`, each has its own."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % count
+    size = len(PORTS) // count
+    return PORTS[number * size :][:size]
+
+
+MINE = _share()
+# From a place by chance: another run may be under way on this machine.
+_places = itertools.count(secrets.randbelow(len(MINE)))
 # A person's PATH often lacks the folders where Debian puts daemons.
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"])
 
@@ -57,12 +71,16 @@ def until(condition: Callable[[], T], timeout: float = 15.0, what: str = "") -> 
 
 
 def free_port(beside: int = 0) -> int:
-    """Return a port that is free for TCP and UDP on loopback, and so are the `beside` after it."""
+    """Return a port that is free for TCP and UDP on loopback, and so are the `beside` after it.
+
+    None comes again before all the others: where a test wants nobody to listen, nobody will.
+    """
     for _ in range(200):
-        first = PORTS.start + secrets.randbelow(len(PORTS) - beside)
-        if all(_is_free(first + step) for step in range(beside + 1)):
-            return first
-    raise NotReady(f"no free port in {PORTS} after 200 tries")
+        places = [next(_places) % len(MINE) for _ in range(beside + 1)]
+        ports = [MINE[place] for place in places]
+        if places[-1] == places[0] + beside and all(map(_is_free, ports)):
+            return ports[0]
+    raise NotReady(f"no free port in {MINE} after 200 tries")
 
 
 def _is_free(port: int) -> bool:

@@ -58,7 +58,12 @@ class Beside:
         )
 
     def publish(self, topic: bytes | str, payload: bytes) -> None:
-        """Publish at QoS 1 and wait for the broker's acknowledgement."""
+        """Publish at QoS 1, once its flow listens, and wait for the broker's acknowledgement.
+
+        On a machine with other work an engine may be ready before its links are.
+        """
+        flow = "good" if topic == "good" else "bad"
+        self.engine.until_said(f" {flow}/site: running: connected")
         with Publisher(self._broker.port, **self._login) as publisher:
             publisher.publish([(topic, payload)])
 

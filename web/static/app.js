@@ -120,12 +120,11 @@ export class App {
     this.live?.send({ op: 'here', topic: `flow/${this.id}/ops`, selection: [...this.selection.nodes].slice(0, 50), doing: null });
   }
 
-  /** A document from elsewhere in place of ours. @param {FlowDoc} document @param {Record<string, Point>} [layout] */
+  /** A document from elsewhere in place of ours; what can still be undone of ours stays. @param {FlowDoc} document @param {Record<string, Point>} [layout] */
   takeDocument(document, layout = this.store.layout()) {
+    const before = this.store.flow();
     this.store.load(document, layout);
-    this.history.steps = [];
-    this.history.done = 0;
-    this.drawHistory();
+    this.history.rebase(before);
   }
 
   /** @param {FlowState} state */
@@ -250,7 +249,7 @@ export class App {
   drawDeploy() {
     const button = /** @type {HTMLButtonElement} */ (at('deploy'));
     const { draft, deployed } = this.state;
-    const news = draft.changed || !deployed;
+    const news = draft.changed || !deployed || !this.state.running;
     button.disabled = !news || !this.can('deploy');
     const count = this.changedNodes.size;
     put(button, news ? 'Deploy' : 'Up to date', news && count > 0 && h('span', { class: 'count' }, plural(count, 'change')));

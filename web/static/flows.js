@@ -4,7 +4,7 @@ import { Api } from './net/api.js';
 import { Live } from './net/live.js';
 import { at, ago, h, icon, plural, put, setStatic } from './ui/dom.js';
 import { fare } from './ui/flowlist.js';
-import { applyTaste, remember, remembered } from './ui/memory.js';
+import { applyTaste, swapTheme } from './ui/memory.js';
 
 const page = JSON.parse(at('page').textContent ?? '{}');
 setStatic(page.static);
@@ -86,13 +86,7 @@ async function openImport(text = '') {
 at('find-flow').addEventListener('input', draw);
 at('new-blank').addEventListener('click', askBlank);
 at('new-import').addEventListener('click', () => openImport());
-at('theme').addEventListener('click', () => {
-  const dark = matchMedia('(prefers-color-scheme: dark)').matches;
-  const now = document.documentElement.dataset.theme || (dark ? 'dark' : 'light');
-  const next = now === 'dark' ? 'light' : 'dark';
-  document.documentElement.dataset.theme = next;
-  remember('theme', remembered('theme') && next === (dark ? 'dark' : 'light') ? '' : next);
-});
+at('theme').addEventListener('click', swapTheme);
 at('log-out').addEventListener('click', async () => {
   await api.call('DELETE', '/session');
   location.assign('/login');
@@ -119,4 +113,5 @@ live.sub('status', (d) => {
   draw();
 });
 live.open();
+void import('./ui/topics.js').then(({ watchTopics }) => watchTopics(api, Boolean(page.features?.broker), say));
 document.documentElement.dataset.ready = 'true';

@@ -8,7 +8,6 @@ import { Wires } from './canvas/wires.js';
 import { at, readIcons, setStatic } from './ui/dom.js';
 import { applyTaste } from './ui/memory.js';
 import { Shell } from './ui/shell.js';
-import { register } from './actions/index.js';
 
 const page = JSON.parse(at('page').textContent ?? '{}');
 setStatic(page.static);
@@ -18,23 +17,23 @@ const app = new App(page);
 
 /** The canvas with the flow on it: everything of the first sight. */
 async function begin() {
-  const [{ types }] = await Promise.all([app.api.get('/node-types'), readIcons()]);
+  const [{ types }] = await Promise.all([app.api.get('/node-types?short=1'), readIcons()]);
   for (const type of types) app.types.set(type.name, type);
   app.scene.rebuild();
   const canvas = at('canvas');
   const view = (app.view = new View(canvas));
   const cards = (app.cards = new Cards(app, at('world')));
   const wires = (app.wires = new Wires(app, /** @type {HTMLCanvasElement} */ (at('wires'))));
-  view.drawers.add((time) => {
+  view.drawers.add((time, whole) => {
     cards.draw();
-    wires.draw(time);
+    wires.draw(time, whole);
   });
   onTheme(() => view.touch());
   if ([...app.store.nodes.keys()].some((id) => !app.store.at.has(id))) {
     const { placeMissing } = await import('./model/layout.js');
     app.store.apply([{ op: 'move', at: placeMissing(app.store, app.types) }]);
   }
-  view.fit(app.scene.bounds());
+  view.open(app.scene.bounds());
   const shell = new Shell(app);
   app.drawDeploy();
   app.drawProblems();
@@ -47,35 +46,8 @@ async function begin() {
   return shell;
 }
 
-/** What the first sight does without: pointers, commands, live data, the journal. @param {Shell} shell */
-async function rest(shell) {
-  const [{ Input }, { Live }, { Draft }, edit, nodes, go, flow] = await Promise.all([
-    import('./canvas/input.js'),
-    import('./net/live.js'),
-    import('./net/draft.js'),
-    import('./actions/edit.js'),
-    import('./actions/nodes.js'),
-    import('./actions/go.js'),
-    import('./actions/flow.js'),
-  ]);
-  for (const family of [edit, nodes, go, flow]) register(family.default);
-  app.input = new Input(app, at('canvas'), at('marquee'));
-  app.live = new Live(page.base);
-  app.draft = new Draft(app);
-  shell.show();
-  performance.mark('interactive');
-  const [{ watch }, { keepJournal }] = await Promise.all([import('./ui/watch.js'), import('./ui/journal.js')]);
-  watch(app);
-  await keepJournal(app);
-  performance.mark('ready');
-  document.documentElement.dataset.ready = 'true';
-}
-
 begin()
-  .then(async (shell) => {
-    await rest(shell);
-    shell.began();
-  })
+  .then(async (shell) => (await import('./rest.js')).rest(app, shell))
   .catch((error) => app.problem(error));
 
 // For tests and for the curious at the console; the editor itself never reads it.

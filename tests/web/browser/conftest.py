@@ -1,12 +1,19 @@
-"""A real browser in front of a real box: the fixtures of the browser tests."""
+"""A real browser in front of a real box: the fixtures of the browser tests.
 
+One Chromium and one box serve all tests of a process, each process its own: what a test makes on
+the box is taken away after it. Every page is watched: an error, a dialog, a request to another
+host, a breach of the page's policy or a refused request nobody expected fails the test.
+"""
+
+import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web.box import PASSWORD, Box
+from flowengine.web.door import COOKIE
+from flowengine.web.people import csrf_of
+from tests.web.box import Box
 from tests.web.browser.desk import Desk
 from tests.web.tools import absent, program
 
@@ -23,17 +30,22 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE = 20_000  # milliseconds: a loaded machine is slow, not wrong
 
 Sit = Callable[..., Desk]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> "Iterator[Browser]":
-    """One Chromium of the distribution for the tests of a module."""
+    """One Chromium of the distribution for all browser tests of this process.
+
+    Not longer than these: Playwright keeps a loop in this thread, which others would trip over.
+    """
     try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415
+        from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415
     except ImportError:
-        absent("the Python package playwright")
+        absent("the Python package playwright", "make setup")
+    expect.set_options(timeout=PATIENCE)
     path = program("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -43,14 +55,37 @@ def chromium() -> "Iterator[Browser]":
             browser.close()
 
 
+@pytest.fixture(scope="package")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """The box of all browser tests of this process; it logs as `serve` does."""
+    logger = logging.getLogger("flowengine")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    with Box(tmp_path_factory.mktemp("house")) as made:
+        yield made
+    logger.setLevel(before)
+
+
 @pytest.fixture
-def sit(chromium: "Browser", empty: Box) -> Iterator[Sit]:
-    """Sit down at the box of the test: `sit(theme="dark", size=(390, 844))` logs in and waits."""
+def empty(house: Box) -> Iterator[Box]:
+    """That box without flows, and without them again afterwards."""
+    yield house
+    with house.client("ada") as client:
+        for state in client.get("/api/v1/flows").json()["flows"]:
+            client.delete(f"/api/v1/flows/{state['id']}").raise_for_status()
+
+
+@pytest.fixture
+def enter(chromium: "Browser") -> Iterator[Callable[..., Desk]]:
+    """Open a browser at an address with these cookies; what went wrong in it fails the test."""
     contexts = []
+    desks: list[Desk] = []
 
     def made(
-        who: str = "dora",
+        url: str,
+        csrf: str = "",
         *,
+        cookies: dict[str, str] | None = None,
         theme: str = "light",
         size: tuple[int, int] = (1440, 900),
         **more: Any,
@@ -58,23 +93,29 @@ def sit(chromium: "Browser", empty: Box) -> Iterator[Sit]:
         viewport = {"width": size[0], "height": size[1]}
         context = chromium.new_context(viewport=viewport, color_scheme=theme, **more)  # type: ignore[arg-type]  # light or dark
         contexts.append(context)
-        answer = context.request.post(
-            f"{empty.url}/api/v1/session",
-            data={"name": who, "password": PASSWORD},
-            headers={"Origin": empty.url},
+        context.add_cookies(
+            [
+                {"name": name, "value": value, "url": url, "httpOnly": True, "sameSite": "Strict"}
+                for name, value in (cookies or {}).items()
+            ]
         )
-        assert answer.ok, answer.text()
-        return Desk(context, empty.url, answer.json()["csrf"])
+        desk = Desk(context, url, csrf)
+        desks.append(desk)
+        return desk
 
     yield made
-    seen = [fault for context in contexts for fault in Desk.faults_of(context)]
+    seen = [fault for desk in desks for fault in desk.faults]
     for context in contexts:
         context.close()
     assert seen == []
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Box]:
-    """A box without flows."""
-    with Box(tmp_path) as made:
-        yield made
+def sit(enter: Callable[..., Desk], empty: Box) -> Sit:
+    """Sit down at the box of the test: `sit(theme="dark", size=(390, 844))` is logged in."""
+
+    def made(who: str = "dora", **more: Any) -> Desk:
+        session = empty.session(who)
+        return enter(empty.url, csrf_of(session), cookies={COOKIE: session}, **more)
+
+    return made

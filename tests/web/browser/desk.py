@@ -1,18 +1,30 @@
 """A person's place at the editor: one browser with its page, and what a person does there."""
 
+import contextlib
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page, Request, Response
+    from playwright.sync_api import (
+        BrowserContext,
+        ConsoleMessage,
+        Locator,
+        Page,
+        Request,
+        Response,
+        Route,
+    )
 
 READY = "html[data-ready=true]"
+# Chromium tells a breach of the policy on the console only for some of them; the event is for all.
+WATCH = """addEventListener('securitypolicyviolation', (event) => console.error(
+  'policy breach:', event.effectiveDirective, event.blockedURI, event.sample));"""
+EXPECTED = frozenset({409, 412, 422})
 
 
 class Desk:
     """One logged-in browser; what goes wrong in its page is kept and fails the test."""
-
-    _faults: ClassVar[dict[int, list[str]]] = {}
 
     def __init__(self, context: "BrowserContext", url: str, csrf: str) -> None:
         self.context = context
@@ -20,27 +32,29 @@ class Desk:
         self.csrf = csrf
         self.requests: list[Request] = []
         self.responses: list[Response] = []
+        self.faults: list[str] = []
+        self.expected = set(EXPECTED)  # HTTP states that are no fault of this test
+        context.add_init_script(WATCH)
         self.page = self.new_page()
-
-    @classmethod
-    def faults_of(cls, context: "BrowserContext") -> list[str]:
-        """What went wrong in the pages of a browser, forgotten afterwards."""
-        return cls._faults.pop(id(context), [])
-
-    @property
-    def faults(self) -> list[str]:
-        """What went wrong so far."""
-        return self._faults.setdefault(id(self.context), [])
 
     def new_page(self) -> "Page":
         """Another tab."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
+        page.on("dialog", self._spoken)
+        page.on("console", self._told)
         page.on("request", self._asked)
         page.on("response", self._answered)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(20_000)
         return page
+
+    def _spoken(self, dialog: Any) -> None:
+        self.faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _told(self, message: "ConsoleMessage") -> None:
+        if "policy" in message.text.lower():
+            self.faults.append(message.text)
 
     def _asked(self, request: "Request") -> None:
         self.requests.append(request)
@@ -49,7 +63,7 @@ class Desk:
 
     def _answered(self, response: "Response") -> None:
         self.responses.append(response)
-        if response.status >= 400 and response.status not in (409, 412, 422):
+        if response.status >= 400 and response.status not in self.expected:
             self.faults.append(f"{response.status} {response.url}")
 
     # -- the box
@@ -73,9 +87,11 @@ class Desk:
         layout: dict[str, Any] | None = None,
         *,
         deploy: bool = False,
+        groups: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
         """A flow of these nodes on the box."""
+        more |= {"x-groups": groups} if groups else {}
         document = {"format": 1, "title": flow.title(), "nodes": nodes, "wires": wires, **more}
         body = {"id": flow, "title": None, "example": None, "document": document}
         made = self.call("POST", "/flows", {**body, "layout": layout or {}})
@@ -87,7 +103,31 @@ class Desk:
         """The draft as the box has it."""
         return self.call("GET", f"/flows/{flow}")["document"]
 
+    def overtake(self, flow: str, document: Any) -> None:
+        """Have this saved by someone else just before the page's next saving arrives."""
+        etag = self.call("GET", f"/flows/{flow}")["state"]["draft"]["etag"]
+        waiting = [document]
+
+        def first(route: "Route") -> None:
+            if route.request.method == "PUT" and waiting:
+                body = {"document": waiting.pop(), "label": None}
+                self.call("PUT", f"/flows/{flow}", body, **{"If-Match": etag})
+            route.continue_()
+
+        self.page.route(f"**/api/v1/flows/{flow}", first)
+
     # -- the page
+
+    def start(self) -> "Page":
+        """The start page, ready for work."""
+        self.page.goto(self.url)
+        self.page.wait_for_selector(READY, state="attached")
+        return self.page
+
+    def arrived(self) -> None:
+        """The page has led to an editor, which is ready."""
+        self.page.wait_for_url("**/flows/*")
+        self.page.wait_for_selector(READY, state="attached")
 
     def open(self, flow: str, query: str = "") -> "Page":
         """The editor with a flow, ready for work."""
@@ -116,6 +156,60 @@ class Desk:
             self.page.wait_for_timeout(30)
         return value
 
+    def run(self, action: str) -> None:
+        """Run an action of the registry, as its button or menu entry does."""
+        self.page.evaluate(f"void flowengine.run('{action}')")
+
+    def change(self, value: Any, *path: str) -> None:
+        """Change one thing of the flow, as a panel does."""
+        self.page.evaluate(
+            "([path, value]) => flowengine.commit('Set', [{op: 'put', path, value}])",
+            [path, value],
+        )
+
+    def node(self, node: str) -> "Locator":
+        """The card of a node on the canvas."""
+        return self.page.locator(f".node[data-id={node}]")
+
+    def choose(self, words: str) -> None:
+        """Take the first answer of an open palette to these words."""
+        self.page.wait_for_selector("dialog.palette input:focus")
+        self.page.keyboard.type(words)
+        self.press("Enter")
+        self.page.wait_for_selector("dialog.palette", state="detached")
+
+    def on_wire(self, wire: str) -> tuple[float, float]:
+        """A place on the screen that is the middle of a wire."""
+        x, y = self.page.evaluate(
+            """([id]) => { const wire = flowengine.store.wires.get(id);
+              const ports = [[wire.from, 'out'], [wire.to, 'in']].map(([node, side]) =>
+                flowengine.scene.ports(node).find((port) => port.side === side));
+              const [x, y] = [(ports[0].x + ports[1].x) / 2, (ports[0].y + ports[1].y) / 2];
+              const box = flowengine.view.element.getBoundingClientRect();
+              const [left, top] = flowengine.view.toScreen(x, y);
+              return [left + box.left, top + box.top]; }""",
+            [wire],
+        )
+        return x, y
+
+    @contextlib.contextmanager
+    def no_pointer(self) -> Iterator[None]:
+        """A block in which the page must not hear of a pointer."""
+        self.page.evaluate(
+            """window.pointed = 0; for (const kind of ['pointerdown', 'mousedown', 'touchstart'])
+              addEventListener(kind, () => pointed++, true);"""
+        )
+        yield
+        assert self.page.evaluate("pointed") == 0
+
+    def tab_to(self, selector: str, most: int = 80) -> None:
+        """Press Tab until what has the focus is this."""
+        for _ in range(most):
+            if self.page.evaluate("(wanted) => document.activeElement.matches(wanted)", selector):
+                return
+            self.press("Tab")
+        raise AssertionError(f"Tab never leads to {selector}")
+
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
         for key in keys:
@@ -124,10 +218,7 @@ class Desk:
     def add(self, words: str) -> None:
         """Add a node by keys alone."""
         self.press("/")
-        self.page.wait_for_selector("dialog.palette input:focus")
-        self.page.keyboard.type(words)
-        self.press("Enter")
-        self.page.wait_for_selector("dialog.palette", state="detached")
+        self.choose(words)
 
     def place(self, node: str) -> tuple[float, float]:
         """The middle of a node on the screen."""

@@ -8,9 +8,13 @@ import pytest
 from tests.web.browser.conftest import Sit
 from tests.web.browser.desk import Desk
 
+pytestmark = pytest.mark.alone
+
 COUNT = 2000
 FRAME_MS = 8.0
 ALL_MS = 16.0
+NOISE = 1.6
+"""Neighbours on the machine's caches make the same work so much dearer than `slowness` tells."""
 TYPES = ("compute", "threshold", "filter.range", "debug", "timer.tick")
 
 
@@ -122,7 +126,7 @@ def test_a_frame_of_2000_nodes_is_cheap(
     desk.page.wait_for_timeout(300)
     took = best(Meter(desk), work)
     print(f"{move}: {took:.2f} ms a frame")
-    assert took <= most
+    assert took <= most * NOISE
 
 
 def test_dragging_all_2000_nodes_stays_within_a_frame(desk: Desk) -> None:
@@ -135,7 +139,7 @@ def test_dragging_all_2000_nodes_stays_within_a_frame(desk: Desk) -> None:
     )
     took = best(Meter(desk), work, frames=20)
     print(f"drag all: {took:.2f} ms a frame")
-    assert took <= ALL_MS
+    assert took <= ALL_MS * NOISE
 
 
 def test_only_what_is_seen_has_elements(desk: Desk) -> None:
@@ -158,12 +162,66 @@ def test_memory_stays_small(desk: Desk) -> None:
     assert heap <= 60e6
 
 
-def test_live_figures_on_many_wires_cost_little(desk: Desk) -> None:
-    desk.page.evaluate("flowengine.view.zoomTo(0.5), flowengine.now.running = true")
-    nodes = ", ".join(f"n{at}: {{out: {{out: i + {at}}}, rate: {{out: 12}}}}" for at in range(500))
-    took = best(Meter(desk), f"flowengine.now.metrics({{full: false, nodes: {{{nodes}}}}})")
-    print(f"metrics of 500 nodes: {took:.2f} ms a frame")
-    assert took <= FRAME_MS
+ROWS, COLUMNS, WIRES = 11, 8, 500
+
+
+def dense() -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """Nodes that fit one window, with 500 wires between them."""
+    names = [[f"n{column * ROWS + row}" for row in range(ROWS)] for column in range(COLUMNS)]
+    nodes: dict[str, dict[str, Any]] = {
+        name: {"type": "compute" if at else "timer.tick", "config": {}}
+        for at, column in enumerate(names)
+        for name in column
+    }
+    places = {
+        name: [40 + at * 240, 40 + row * 100]
+        for at, column in enumerate(names)
+        for row, name in enumerate(column)
+    }
+    wires = [
+        f"{names[at - 1][(row + step) % ROWS]} -> {names[at][row]}"
+        for at in range(1, COLUMNS)
+        for row in range(ROWS)
+        for step in range(7)
+    ]
+    return nodes, wires[:WIRES], places
+
+
+UPDATES = """([zoom, updates]) => new Promise((done) => {
+  const { now, view, scene, live } = flowengine;
+  live.close();
+  now.running = true;
+  if (view.zoom !== zoom) view.fit(scene.bounds()), view.zoomTo(zoom);
+  let i = 0;
+  const timer = setInterval(() => {
+    const nodes = {}, values = {};
+    for (let k = 0; k < 88; k++) {
+      nodes[`n${k}`] = { in: i, out: { out: i + k }, rate: { out: 12 + ((i + k) % 7) } };
+      values[`n${k}.out`] = { text: `${20 + i / 100 + k}`, kind: 'number', at: '', key: '', topic: '' };
+    }
+    now.metrics({ full: false, nodes });
+    if (i % 2) now.gotValues({ values });
+    if (++i >= updates) clearInterval(timer), setTimeout(() => done(scene.wiresIn(view.seen()).length), 300);
+  }, 250);
+})"""  # noqa: E501
+
+
+@pytest.mark.parametrize(("zoom", "most"), [(0.5, 2.0), (0.72, 3.0)], ids=["lines", "words"])
+def test_an_update_of_500_wires_in_sight_costs_little(sit: Sit, zoom: float, most: float) -> None:
+    desk, updates = sit(), 12
+    desk.make("dense", *dense())
+    desk.open("dense")
+    desk.page.evaluate("flowengine.run('toggle-left'), flowengine.run('toggle-right')")
+    desk.page.wait_for_timeout(500)
+    meter, took = Meter(desk), []
+    desk.page.evaluate(UPDATES, [zoom, 2])
+    for _ in range(3):
+        before = meter.look()["TaskDuration"]
+        assert desk.page.evaluate(UPDATES, [zoom, updates]) >= WIRES * 0.9
+        spent = (meter.look()["TaskDuration"] - before) * 1000 / updates
+        took.append(spent / slowness(meter))
+    print(f"500 wires at {zoom:.0%}: {min(took):.2f} ms an update")
+    assert min(took) <= most * NOISE
 
 
 def test_the_first_load_is_small(sit: Sit) -> None:
@@ -171,12 +229,6 @@ def test_the_first_load_is_small(sit: Sit) -> None:
     desk.make("one", {"tick": {"type": "timer.tick", "config": {"every": "1s"}}}, [])
     began = time.monotonic()
     page = desk.page
-    sizes: dict[str, int] = {}
-
-    def finished(request: Any) -> None:
-        sizes[request.url] = request.sizes()["responseBodySize"]
-
-    page.on("requestfinished", finished)
     page.goto(f"{desk.url}/flows/one")
     page.wait_for_selector("html[data-ready=true]", state="attached")
     page.wait_for_timeout(500)
@@ -186,12 +238,11 @@ def test_the_first_load_is_small(sit: Sit) -> None:
     at = page.evaluate(
         "performance.getEntriesByType('resource').filter((r) => r.transferSize).map((r) => [r.name, r.startTime, r.encodedBodySize])"  # noqa: E501
     )
-    first = [(name, size) for name, start, size in at if start <= marks["drawn"]]
     whole = page.evaluate("performance.getEntriesByType('navigation')[0].encodedBodySize")
-    size = whole + sum(each for _, each in first)
-    print(f"first load: {len(first) + 1} requests, {size / 1000:.1f} kB; all {len(at) + 1}")
-    assert size <= 100_000
-    assert len(first) + 1 <= 30
-    assert whole + sum(each for _, _, each in at) <= 160_000
+    size = whole + sum(each for _, _, each in at)
+    print(f"first load: {len(at) + 1} requests, {size / 1000:.1f} kB, marks in ms: {marks}")
+    assert size <= 90_000
+    assert len(at) + 1 <= 16
+    assert len({name for name, _, _ in at}) == len(at)
     assert all(name.startswith(desk.url) for name, _, _ in at)
     assert time.monotonic() - began < 60

@@ -1,28 +1,65 @@
 """A flow is made, set up, wired and deployed without a mouse."""
 
+from playwright.sync_api import expect
+
 from tests.web.browser.conftest import Sit
+from tests.web.browser.desk import Desk
 
 
 def test_four_nodes_are_made_and_run_by_keys_alone(sit: Sit) -> None:
     desk = sit()
     desk.make("keys", {}, [])
     page = desk.open("keys")
-    for words in ("tick", "template", "queue", "debug"):
-        desk.add(words)
-    # Settings of the template, by keys: Enter opens them, typing sets the text, Escape leads back.
-    desk.press("[", "[")
-    page.wait_for_selector(".node.selected[data-id=template]")
-    desk.press("Enter")
-    page.wait_for_selector("#inspector-body [data-field=text] :is(textarea, input):focus")
-    page.keyboard.type("level {payload}")
-    desk.press("Escape")
-    desk.saved()
-    assert len(desk.document("keys")["wires"]) == 3
+    with desk.no_pointer():
+        for words in ("tick", "template", "queue", "debug"):
+            desk.add(words)
+        # Back to the template, Enter opens its settings, typing sets the text, Escape leads back.
+        desk.press("[", "[")
+        page.wait_for_selector(".node.selected[data-id=template]")
+        desk.press("Enter")
+        page.wait_for_selector("#inspector-body [data-field=text] :is(textarea, input):focus")
+        page.keyboard.type("level {payload}")
+        desk.press("Escape")
+        desk.saved()
+        assert len(desk.document("keys")["wires"]) == 3
+        deploy(desk)
+        desk.until("[...flowengine.now.values.values()].some((v) => v.text.includes('level'))")
+        # The value is read where keys lead: in the Data tab of the node.
+        page.evaluate("flowengine.run('show-data')")
+        expect(page.locator("#inspector-body")).to_contain_text("level")
+
+
+def test_the_same_by_the_outline_alone(sit: Sit) -> None:
+    desk = sit(size=(390, 844))
+    desk.make("lines", {}, [])
+    page = desk.open("lines")
+    expect(page.locator("#canvas")).to_be_hidden()
+    with desk.no_pointer():
+        for words in ("tick", "template", "queue", "debug"):
+            desk.tab_to(".panel-outline button")
+            desk.press("Enter")
+            desk.choose(words)
+        desk.tab_to("[role=treeitem]")
+        desk.press("Home", "ArrowDown")
+        page.wait_for_selector("[role=treeitem][data-id=template]:focus")
+        desk.press("Enter")
+        page.wait_for_selector("#inspector-body [data-field=text] :is(textarea, input):focus")
+        page.keyboard.type("level {payload}")
+        desk.press("Escape")
+        desk.saved()
+        wires = ["queue -> debug", "template -> queue", "timer-tick -> template"]
+        assert desk.document("lines")["wires"] == wires
+        deploy(desk)
+        live = page.locator("[role=treeitem][data-id=template] .live")
+        expect(live).to_contain_text("level")
+
+
+def deploy(desk: Desk) -> None:
+    """Deploy by keys, wherever the focus is."""
     desk.press("Control+Enter")
-    page.wait_for_selector(".popover button.primary:not(:disabled)")
+    desk.page.wait_for_selector(".popover button.primary:not(:disabled)")
     desk.press("Control+Enter")
-    page.wait_for_selector("#engine-state:has-text('Running')")
-    desk.until("[...flowengine.now.values.values()].some((v) => v.text.includes('level'))")
+    desk.until("flowengine.now.running")
 
 
 def test_tick_to_debug_takes_no_more_than_twelve_keystrokes(sit: Sit) -> None:
@@ -83,7 +120,11 @@ def test_undo_survives_a_reload(sit: Sit) -> None:
     page = desk.open("undo")
     desk.add("tick")
     desk.saved()
-    page.wait_for_timeout(700)  # the journal is written half a second after the last change
+    desk.until(  # the journal is written half a second after the last change
+        """new Promise((done) => { const ask = indexedDB.open('flowengine');
+          ask.onsuccess = () => { const all = ask.result.transaction('journals').objectStore('journals').get('undo');
+            all.onsuccess = () => { ask.result.close(); done(all.result?.steps?.length); }; }; })"""  # noqa: E501
+    )
     page = desk.open("undo")
     assert page.evaluate("flowengine.store.nodes.size") == 2
     desk.press("Control+z")

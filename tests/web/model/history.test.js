@@ -126,12 +126,13 @@ test('the journal survives a reload of the same document', () => {
   assert.equal(JSON.parse(before)[0].title, again.head.title);
 });
 
-test('the journal of another document is not taken up', () => {
+test('of the journal of another document nothing is taken up that meets what differs', () => {
   const history = new History(store());
   history.commit('a', [{ op: 'put', path: ['title'], value: 'B' }]);
   const kept = history.written();
   const other = new History(store(coldRoom()));
   assert.equal(other.takeUp(kept), false);
+  assert.equal(other.takeUp({ ...kept, flow: undefined }), false);
   assert.equal(other.takeUp({ steps: 'x' }), false);
   assert.equal(other.takeUp(null), false);
   assert.equal(other.undo(), null);

@@ -1,7 +1,7 @@
 // The tokens as a canvas needs them: read from the style sheet once, and again after a theme change.
 
 const NAMES = [
-  'canvas', 'node', 'ink', 'muted', 'line', 'edge', 'wire', 'dots', 'accent', 'warn', 'error', 'ok',
+  'canvas', 'node', 'ink', 'muted', 'line', 'edge', 'hair', 'wire', 'dots', 'accent', 'warn', 'error', 'ok',
   'source', 'network', 'logic', 'function', 'storage', 'output', 'flow', 'debug',
 ];
 
@@ -28,9 +28,10 @@ export function colours() {
   return known;
 }
 
-/** @param {() => void} listener called after the theme has changed */
+/** @param {() => void} listener called after the theme has changed @returns {() => boolean} stops */
 export function onTheme(listener) {
   listeners.add(listener);
+  return () => listeners.delete(listener);
 }
 
 function changed() {

@@ -8,7 +8,7 @@ import { h, icon, later, put, tile } from '../ui/dom.js';
 
 const MARGIN = 96; // pixels around the window that have elements too
 
-/** What is shown of a node; equal texts mean an equal card. @typedef {{element: HTMLElement, key: string, place: string}} Card */
+/** What is shown of a node; equal texts mean an equal card. @typedef {{element: HTMLElement, key: string, place: string, under: string}} Card */
 
 export class Cards {
   /** @param {any} app @param {HTMLElement} world */
@@ -40,6 +40,15 @@ export class Cards {
     for (const id of ids) this.stale.add(id);
     this.covered = null;
     this.app.view.touch();
+  }
+
+  /** What was told under these nodes may be other now; nothing else is. @param {Iterable<string>} ids */
+  told(ids) {
+    for (const id of ids) {
+      const card = this.cards.get(id);
+      if (card && JSON.stringify(this.app.now.under(id)) !== card.under) this.stale.add(id);
+    }
+    if (this.stale.size) this.app.view.flow();
   }
 
   /** All cards, from the beginning. */
@@ -101,7 +110,7 @@ export class Cards {
   /** @param {string} id @returns {Card} */
   make(id) {
     const element = this.spare.pop() ?? h('div', { role: 'group', tabIndex: -1, 'aria-roledescription': 'node' });
-    const card = { element, key: '', place: '' };
+    const card = { element, key: '', place: '', under: '' };
     element.dataset.id = id;
     this.cards.set(id, card);
     this.fill(id, card);
@@ -135,6 +144,7 @@ export class Cards {
     const type = app.types.get(spec.type);
     const worst = app.worst(id);
     const under = app.now.under(id);
+    card.under = JSON.stringify(under);
     const runs = type?.kind === 'source' && type.family === 'timer' && app.can('deploy') && app.now.running;
     const wired = new Set(app.store.out(id).map((/** @type {Wire} */ wire) => wire.output));
     const changed = app.changedNodes.has(id);

@@ -4,6 +4,9 @@ const LEAST = 0.08;
 const MOST = 2;
 export const FAR = 0.45; // below this zoom nodes are coloured blocks
 const ROOM = 48; // kept free around the flow when all of it is shown
+const READABLE = 0.7; // from this zoom there are figures on the wires
+const MAP = 0.3; // a flow that needs less than this to be seen whole is opened as a map
+const EDGE = 24;
 
 export class View {
   /** @param {HTMLElement} element */
@@ -14,8 +17,9 @@ export class View {
     this.zoom = 1;
     this.width = element.clientWidth;
     this.height = element.clientHeight;
-    /** @type {Set<(time: number) => void>} */
+    /** Told what to draw: everything, or only what flows. @type {Set<(time: number, whole: boolean) => void>} */
     this.drawers = new Set();
+    this.whole = true;
     /** @type {Set<() => void>} */
     this.movers = new Set();
     this.asked = 0;
@@ -35,10 +39,18 @@ export class View {
 
   /** Draw at the next frame. */
   touch() {
+    this.whole = true;
+    this.flow();
+  }
+
+  /** Draw at the next frame what flows: figures and pulses, on lines that stay as they are. */
+  flow() {
     this.asked ||= requestAnimationFrame((time) => {
+      const whole = this.whole;
       this.asked = 0;
+      this.whole = false;
       this.frames++;
-      for (const draw of this.drawers) draw(time);
+      for (const draw of this.drawers) draw(time, whole);
     });
   }
 
@@ -98,6 +110,17 @@ export class View {
     this.zoom = Math.max(LEAST, zoom);
     this.x = box.x + box.w / 2 - this.width / 2 / this.zoom;
     this.y = box.y + box.h / 2 - this.height / 2 / this.zoom;
+    this.moved();
+  }
+
+  /** The first sight of a flow: all of it, or its beginning where all would be too small to read; of a very large one its map. @param {Box | null} box */
+  open(box) {
+    this.fit(box);
+    if (!box || this.zoom >= READABLE || this.zoom < MAP) return;
+    this.zoom = READABLE;
+    const [wide, high] = [this.width / this.zoom, this.height / this.zoom];
+    this.x = box.w + EDGE * 2 > wide ? box.x - EDGE : box.x + box.w / 2 - wide / 2;
+    this.y = box.h + EDGE * 2 > high ? box.y - EDGE : box.y + box.h / 2 - high / 2;
     this.moved();
   }
 

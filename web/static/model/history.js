@@ -1,8 +1,10 @@
 // The journal: every change with what undoes it, unlimited, and able to survive a reload.
 //
 // A drag makes a hundred moves and one step: steps with the same key within a short time become
-// one. The journal can be written down and taken up again where the document it fits to is the one
-// at hand; `mark` is that document's fingerprint.
+// one. The journal can be written down with the document it fits to, and taken up again: where the
+// document at hand is another by then, what still applies is kept. `mark` is a document's fingerprint.
+
+import { rebased } from './rebase.js';
 
 const TOGETHER_MS = 1500;
 
@@ -87,21 +89,33 @@ export class History {
 
   /** What to keep over a reload. */
   written() {
-    return { mark: fingerprint(this.store), done: this.done, steps: this.steps };
+    return { mark: fingerprint(this.store), done: this.done, steps: this.steps, flow: this.store.flow() };
   }
 
   /**
-   * Take up a journal again, if it belongs to the document at hand.
+   * Take up a journal again, as far as it fits the document at hand.
    * @param {any} kept what `written` gave
-   * @returns {boolean}
+   * @returns {boolean} whether anything was taken up
    */
   takeUp(kept) {
-    if (!kept || !Array.isArray(kept.steps) || kept.mark !== fingerprint(this.store)) return false;
+    if (!kept || !Array.isArray(kept.steps)) return false;
+    if (kept.mark !== fingerprint(this.store) && !kept.flow?.nodes) return false;
     this.steps = kept.steps;
     this.done = Math.min(kept.done, kept.steps.length);
+    if (kept.mark !== fingerprint(this.store)) this.rebase(kept.flow);
     this.sealed = true;
     this.tell();
-    return true;
+    return this.steps.length > 0;
+  }
+
+  /** The document was changed elsewhere: keep the steps that still apply. @param {FlowDoc} before as it was when the last step was done or undone */
+  rebase(before) {
+    const after = { document: this.store.flow(), layout: this.store.layout() };
+    const { steps, done } = rebased(this.steps, this.done, before, after);
+    this.steps = steps;
+    this.done = done;
+    this.sealed = true;
+    this.tell();
   }
 
   /** @param {() => void} listener */

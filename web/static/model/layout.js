@@ -9,6 +9,7 @@ import { GRID, around, boxOf, meet, sizeOf } from './size.js';
 /** @typedef {import('./store.js').Store} Store */
 
 const GAP_X = 72;
+const NAMES_X = 32; // more of it where the names of outputs stand
 const GAP_Y = 44;
 const SWEEPS = 6;
 
@@ -72,7 +73,7 @@ function tidyPart(store, types, ids) {
   const layers = [];
   for (const id of ids) (layers[layer.get(id) ?? 0] ??= []).push(id);
   sortLayers(layers, after, before);
-  return place(layers, after, before, (id) => sizeOf(store, types, id));
+  return place(layers, after, before, (id) => sizeOf(store, types, id), (id) => (types.get(store.nodes.get(id)?.type ?? '')?.outputs?.length ?? 0) > 1);
 }
 
 /**
@@ -163,10 +164,10 @@ function mean(values) {
 
 /**
  * @param {string[][]} layers @param {Beside} after @param {Beside} before
- * @param {(id: string) => Size} size
+ * @param {(id: string) => Size} size @param {(id: string) => boolean} isNamed whether names stand at its outputs
  * @returns {Record<string, Point>}
  */
-function place(layers, after, before, size) {
+function place(layers, after, before, size, isNamed) {
   const middle = new Map();
   /** @type {Map<string, number>} */
   const x = new Map();
@@ -178,7 +179,7 @@ function place(layers, after, before, size) {
       middle.set(id, y + size(id).h / 2);
       y += size(id).h + GAP_Y;
     }
-    left += Math.max(...layer.map((id) => size(id).w)) + GAP_X;
+    left += Math.max(...layer.map((id) => size(id).w)) + GAP_X + (layer.some(isNamed) ? NAMES_X : 0);
   }
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
     const down = sweep % 2 === 0;

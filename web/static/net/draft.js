@@ -102,6 +102,16 @@ export class Draft {
     }
   }
 
+  /** The server started anew: what waits here is saved first, and what others changed meanwhile is read. */
+  async returned() {
+    await this.flush();
+    if (this.state !== 'saved') return; // it is tried again, or a person is asked
+    const fresh = await this.app.api.get(this.app.api.flow(this.app.id));
+    if (fresh.state.draft.etag !== this.etag) return this.reload(fresh);
+    this.app.gotState(fresh.state);
+    this.app.gotCheck(fresh.check);
+  }
+
   /** Read the flow again, from someone else's change or after a return. @param {Whole} [whole] */
   async reload(whole) {
     const { app } = this;

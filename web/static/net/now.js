@@ -92,9 +92,22 @@ export class Now {
 
   /** How full a wire's queue is, or that in front of its target: 0 to 1. @param {Wire} wire @param {string} output */
   fill(wire, output) {
+    const { depth, capacity } = this.queue(wire, output);
+    return capacity ? depth / capacity : 0;
+  }
+
+  /** The queue of a wire, or that in front of its target: how much waits, and what it dropped. @param {Wire} wire @param {string} output */
+  queue(wire, output) {
     const own = this.wires.get(`${wire.from}.${output} -> ${wire.to}`) ?? this.wires.get(wire.id);
-    const place = own?.capacity ? own : this.nodes.get(wire.to);
-    return place?.capacity ? (place.depth ?? 0) / place.capacity : 0;
+    const node = this.nodes.get(wire.to);
+    const { depth = 0, capacity = 0 } = own?.capacity ? own : (node ?? {});
+    return { depth, capacity, dropped: own?.capacity ? (own.dropped ?? 0) : (node?.dropped?.['wire-full'] ?? 0) };
+  }
+
+  /** What waits on a wire with a queue of its own, and what was dropped there. @param {Wire} wire @param {string} output @returns {string[]} words; the one with "dropped" is a loss */
+  strain(wire, output) {
+    const own = this.wires.get(`${wire.from}.${output} -> ${wire.to}`);
+    return [own?.depth ? `${short(own.depth)}/${short(own.capacity)}` : '', own?.dropped ? `${short(own.dropped)} dropped` : ''].filter(Boolean);
   }
 
   /** What people should see under a node: losses first. @param {string} id @returns {{text: string, level: string} | null} */

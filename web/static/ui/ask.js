@@ -61,7 +61,7 @@ export async function confirm({ title, text, ok, danger = false }) {
   return (await dialogue(title, [h('p', {}, text)], ok, () => true, danger)) === true;
 }
 
-/** @param {any} app */
+/** @param {any} app @returns {Promise<boolean>} whether it is changed */
 export async function askPassword(app) {
   const fields = ['Current password', 'New password (10 characters or more)'].map((label, at) => {
     const id = freshId('password');
@@ -76,7 +76,8 @@ export async function askPassword(app) {
     if (fresh.length < 10) put(fault, 'Take ten characters or more.');
     return fresh.length < 10 ? undefined : { old: known ? old : null, new: fresh };
   });
-  if (!answer) return;
+  if (!answer) return false;
   await app.api.call('PUT', '/session/password', { body: answer });
   app.say('The password is changed; other sessions have ended.');
+  return true;
 }

@@ -50,6 +50,9 @@ function pane(app, id, output, title, stops) {
   const replay = h('button', { type: 'button', class: 'plain tiny', hidden: true, title: 'Send this message again', 'aria-label': 'Send this message again', on: { click: () => newest && app.api.post(app.api.flow(app.id, `/wires/${encodeURIComponent(wire)}/replay`), { n: newest.n }).then(() => app.say('Sent again.'), (/** @type {any} */ error) => app.problem(error)) } }, icon('refresh'));
   const copy = h('button', { type: 'button', class: 'plain tiny', hidden: true, title: 'Copy this message', 'aria-label': 'Copy this message', on: { click: () => navigator.clipboard?.writeText(JSON.stringify(newest.message, null, 2)).then(() => app.say('Copied.')) } }, icon('copy'));
   const open = new Set();
+  const pins = h('div', { class: 'pin-rows' });
+  const pin = (/** @type {string} */ path) => void import('./pins.js').then(({ pinsOf }) => pinsOf(app).toggle(wire, path));
+  void import('./pins.js').then(({ showRows }) => stops.push(showRows(app, wire, pins)));
   const drawMessage = (/** @type {any} */ sample) => {
     newest = sample;
     replay.hidden = !app.can('deploy');
@@ -60,14 +63,14 @@ function pane(app, id, output, title, stops) {
       if (each.open) open.add(path);
       else open.delete(path);
     }
-    put(body, messageTree(sample.message));
+    put(body, messageTree(sample.message, true, pin));
     body.className = '';
     for (const each of body.querySelectorAll('details')) if (open.has(each.querySelector('summary')?.textContent ?? '')) each.open = true;
   };
   stops.push(app.live.sub(`flow/${app.id}/tap/${wire}`, (/** @type {any} */ d) => {
     const last = d.samples?.at(-1);
     // A person reads four messages a second at most; the tree keeps what they have unfolded.
-    if (last && !body.matches(':hover')) drawMessage(last);
+    if (last && !body.matches(':hover') && !body.contains(document.activeElement)) drawMessage(last);
   }));
   const numbers = () => {
     const values = app.now.rates.get(wire) ?? [];
@@ -77,7 +80,7 @@ function pane(app, id, output, title, stops) {
   };
   stops.push(app.on('now', numbers));
   queueMicrotask(numbers);
-  return h('section', { class: 'pane' }, h('header', {}, h('h3', {}, title), h('span', { class: 'spacer' }), rate, copy, replay), line, meta, body);
+  return h('section', { class: 'pane' }, h('header', {}, h('h3', {}, title), h('span', { class: 'spacer' }), rate, copy, replay), line, pins, meta, body);
 }
 
 /** @param {any} app @param {string} id */

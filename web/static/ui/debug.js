@@ -1,6 +1,6 @@
 // The Debug panel: what the debug nodes show. A pause holds a bounded number back and counts the rest.
 
-import { titleOf } from '../model/types.js';
+import { outputName, titleOf } from '../model/types.js';
 import { h, iconButton, put } from './dom.js';
 import { clock, messageTree } from './jsontree.js';
 
@@ -66,6 +66,14 @@ export function show(app, element, tools) {
   return () => stops.forEach((stop) => stop());
 }
 
+/** What a debug node shows comes out of the one output before it. @param {any} app @param {string} node */
+function pinOf(app, node) {
+  const into = app.store.into(node);
+  if (into.length !== 1) return undefined;
+  const output = `${into[0].from}.${outputName(app.store, app.types, into[0])}`;
+  return (/** @type {string} */ path) => void import('./pins.js').then(({ pinsOf }) => pinsOf(app).toggle(output, path));
+}
+
 /** @param {any} app @param {any} item */
 function row(app, { node, message }) {
   const spec = app.store.nodes.get(node);
@@ -74,7 +82,7 @@ function row(app, { node, message }) {
     { class: 'line-row debug-row' },
     h('time', {}, clock(message?.time)),
     h('button', { type: 'button', class: 'link from mono', on: { click: () => spec && (app.selection.set([node]), app.focusNode(node)) } }, spec ? titleOf(spec, node) : node),
-    messageTree(message, false),
+    messageTree(message, false, pinOf(app, node)),
     iconButton('copy', 'Copy this message', () => navigator.clipboard?.writeText(JSON.stringify(message, null, 2)), { class: 'plain tiny' }),
   );
 }

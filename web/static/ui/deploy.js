@@ -119,5 +119,5 @@ function fault(app, error) {
 export function diffView(text) {
   /** @type {Record<string, string>} */
   const kinds = { '+': 'plus', '-': 'minus', '~': 'change' };
-  return h('pre', { class: 'diff', tabIndex: 0, 'aria-label': 'What differs' }, text.split('\n').flatMap((line) => [h('span', { class: kinds[line.trim()[0]] ?? '' }, line), '\n']));
+  return h('pre', { class: 'diff', tabIndex: 0, 'aria-label': 'What differs' }, text.trimEnd().split('\n').flatMap((line) => [h('span', { class: kinds[line.trim()[0]] ?? '' }, line), '\n']));
 }

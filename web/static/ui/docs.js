@@ -17,9 +17,10 @@ export function show(app, element) {
       return;
     }
     const own = plainText(spec.doc);
-    put(element, own ? markdown(own) : null, markdown(lines(type.doc || type.summary)));
     const form = await formOf(app, type.name).catch(() => null);
-    if (app.selection.only !== only || !form?.fields.length) return;
+    if (app.selection.only !== only) return;
+    put(element, own ? markdown(own) : null, markdown(lines(form?.doc || type.summary)));
+    if (!form?.fields.length) return;
     element.append(h('div', { class: 'prose' }, h('h3', {}, 'Settings'), h('dl', {}, form.fields.map((field) => h('div', {}, h('dt', {}, field.name), h('dd', {}, field.help))))));
   };
   void draw();

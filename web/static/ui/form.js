@@ -29,9 +29,12 @@ export class FormView {
       const name = field.group ?? 'advanced';
       folds.set(name, [...(folds.get(name) ?? []), field]);
     }
+    /** What is wrong with no field alone. */
+    this.whole = h('div', {});
     this.element = h(
       'form',
       { class: 'form', autocomplete: 'off', on: { submit: (/** @type {Event} */ event) => event.preventDefault() } },
+      this.whole,
       plain.map((field) => this.row(field)),
       [...folds].map(([name, fields]) => {
         const set = fields.filter((/** @type {Field} */ field) => config[field.name] !== undefined).length;
@@ -80,11 +83,19 @@ export class FormView {
   faults() {
     const quiet = this.source.quiet();
     const stem = String(this.path.at(-1));
+    const left = new Set(quiet ? [] : this.source.findings());
     for (const row of this.rows.values()) {
-      const own = quiet ? [] : this.source.findings().filter((finding) => belongs(finding.where.field, `${stem}.${row.field.name}`));
+      const own = [...left].filter((finding) => belongs(finding.where.field, `${stem}.${row.field.name}`));
+      own.forEach((finding) => left.delete(finding));
       row.fault(own);
     }
+    put(this.whole, [...left].map((finding) => h('p', { class: finding.severity === 'warning' ? 'fault item is-warn' : 'fault item' }, told(finding))));
   }
+}
+
+/** @param {Finding} finding */
+function told(finding) {
+  return [icon('warning'), h('span', {}, finding.what, finding.mend ? h('span', { class: 'mend' }, ` ${finding.mend}`) : null)];
 }
 
 /** @param {string | null} place @param {string} field */
@@ -168,7 +179,7 @@ class Row {
   /** @param {Finding[]} findings */
   fault(findings) {
     const [worst] = findings;
-    put(this.problem, worst ? [icon('warning'), h('span', {}, worst.what, worst.mend ? h('span', { class: 'mend' }, ` ${worst.mend}`) : null)] : []);
+    put(this.problem, worst ? told(worst) : []);
     this.problem.classList.toggle('is-warn', worst?.severity === 'warning');
     for (const control of this.slot.querySelectorAll('input, select, textarea')) control.setAttribute('aria-invalid', String(worst?.severity === 'error'));
   }

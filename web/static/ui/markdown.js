@@ -1,4 +1,4 @@
-// Markdown to elements: paragraphs, lists, headings, code, bold, emphasis and links to http(s) alone.
+// Markdown to elements: paragraphs, lists, tables, headings, code, bold, emphasis, links to http(s).
 //
 // Made of elements and texts, never of HTML, so that a note can do nothing but be read.
 
@@ -22,20 +22,37 @@ export function markdown(text) {
       flush();
       const code = [];
       while (++at < lines.length && !/^```/.test(lines[at])) code.push(lines[at]);
-      root.append(h('pre', {}, code.join('\n')));
+      root.append(h('pre', { tabIndex: 0 }, code.join('\n')));
     } else if (head) {
       flush();
       root.append(h('h3', {}, inline(head[1])));
+    } else if (line.includes('|') && RULE.test(lines[at + 1] ?? '')) {
+      flush();
+      const heads = cells(line);
+      const rows = [];
+      for (at += 1; lines[at + 1]?.includes('|'); at++) rows.push(cells(lines[at + 1]));
+      const made = (/** @type {'th' | 'td'} */ tag, /** @type {string[]} */ row) => h('tr', {}, heads.map((_, column) => h(tag, {}, inline(row[column] ?? ''))));
+      root.append(h('table', {}, h('thead', {}, made('th', heads)), h('tbody', {}, rows.map((row) => made('td', row)))));
     } else if (item) {
       flush();
-      const list = root.lastElementChild instanceof HTMLUListElement ? root.lastElementChild : root.appendChild(h('ul', {}));
+      const tag = /^\s*\d/.test(line) ? 'ol' : 'ul';
+      const last = root.lastElementChild;
+      const list = last?.localName === tag ? last : root.appendChild(h(tag, {}));
       list.append(h('li', {}, inline(item[1])));
     } else if (!line.trim()) flush();
-    else if (!held.length && /^\s{2,}\S/.test(line) && root.lastElementChild instanceof HTMLUListElement) root.lastElementChild.lastElementChild?.append(' ', ...inline(line.trim()));
+    else if (!held.length && /^\s{2,}\S/.test(line) && root.lastElementChild?.matches('ul, ol')) root.lastElementChild.lastElementChild?.append(' ', ...inline(line.trim()));
     else held.push(line.trim());
   }
   flush();
   return root;
+}
+
+const RULE = /^(?=.*\|)\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+
+/** @param {string} row */
+function cells(row) {
+  const bare = row.trim().replace(/^\|/, '').replace(/(?<!\\)\|$/, '');
+  return bare.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll('\\|', '|'));
 }
 
 const MARKS = /(`[^`]+`)|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\((https?:\/\/[^\s)]+)\)/g;

@@ -28,3 +28,11 @@ export function applyTaste() {
     if (value) document.documentElement.setAttribute(`data-${name}`, value);
   }
 }
+
+/** Light or dark, the other one; nothing is remembered where it is what the system says. */
+export function swapTheme() {
+  const dark = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
+  const next = (document.documentElement.dataset.theme || dark) === 'dark' ? 'light' : 'dark';
+  document.documentElement.dataset.theme = next;
+  remember('theme', remembered('theme') && next === dark ? '' : next);
+}

@@ -3,10 +3,10 @@
 import { find, keyOf, possible, titleOfAction } from '../actions/index.js';
 import { h, icon } from './dom.js';
 
-const NODE = ['open-settings', 'connect', 'run-now', 'inject', '', 'rename', 'change-id', 'disable', 'disconnect', '', 'cut', 'copy', 'duplicate', 'group', 'ungroup', '', 'delete', 'delete-heal'];
-const WIRE = ['insert-on-wire', 'show-data', '', 'delete'];
+const NODE = ['open-settings', 'connect', 'run-now', 'inject', 'pin', '', 'rename', 'change-id', 'disable', 'disconnect', '', 'cut', 'copy', 'duplicate', 'group', 'ungroup', '', 'delete', 'delete-heal'];
+const WIRE = ['insert-on-wire', 'show-data', 'pin', '', 'delete'];
 const BOARD = ['quick-add', 'note', 'paste', '', 'select-all', 'tidy', 'fit', 'lock'];
-const MAIN = ['new-flow', 'import', 'export', 'live-view', '', 'settings', 'search', 'show-tests', 'toggle-canvas', 'discard', '', 'theme-light', 'theme-dark', 'theme-system', 'density', '', 'keys', 'help', 'password', 'log-out', '', 'delete-flow'];
+const MAIN = ['new-flow', 'import', 'export', 'live-view', '', 'settings', 'search', 'show-tests', 'charts', 'toggle-canvas', 'discard', '', 'theme-light', 'theme-dark', 'theme-system', 'density', '', 'keys', 'help', 'people', 'password', 'log-out', '', 'delete-flow'];
 
 /** @param {any} app @param {{x: number, y: number, at?: Point}} [place] */
 export function openContext(app, place) {

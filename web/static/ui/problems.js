@@ -46,11 +46,18 @@ async function goTo(app, { where }) {
     app.focusNode(where.node);
     app.tell('panel', { right: 'settings' });
     const name = /^config\.([A-Za-z_]\w*)/.exec(where.field ?? '')?.[1];
-    if (name) setTimeout(() => /** @type {HTMLElement | null} */ (document.querySelector(`#inspector-body [data-field="${name}"] :is(input, select, textarea, button)`))?.focus(), 250);
+    if (name) toField(where.node, name);
   } else if (where.wire) {
     const wire = [...app.store.wires.values()].find((each) => each.id === where.wire);
     if (wire) app.selection.set([], [wire.id]);
   } else if (where.connection) {
     (await import('./connections.js')).editConnection(app, where.connection);
   } else app.run('settings');
+}
+
+/** The form comes a moment later, on a slow line some moments. @param {string} node @param {string} name @param {number} [tries] */
+function toField(node, name, tries = 40) {
+  const field = /** @type {HTMLElement | null} */ (document.querySelector(`#inspector-body [data-node="${CSS.escape(node)}"] [data-field="${name}"] .slot :is(input, select, textarea, button)`));
+  if (field) field.focus();
+  else if (tries) setTimeout(() => toField(node, name, tries - 1), 50);
 }

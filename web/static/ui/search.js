@@ -16,13 +16,12 @@ export function openSearch(app) {
     dialog.remove();
     before?.focus({ preventScroll: true });
   };
+  let touched = false;
   const wanted = h('input', { type: 'search', placeholder: 'Search ids, titles, types and settings', 'aria-label': 'Search', on: { input: () => draw() } });
-  const by = h('input', { type: 'text', placeholder: 'Replace by (in titles and settings)', 'aria-label': 'Replace by', disabled: app.readOnly, on: { input: () => draw() } });
+  const by = h('input', { type: 'text', placeholder: 'Replace by (in titles and settings)', 'aria-label': 'Replace by', disabled: app.readOnly, on: { input: () => ((touched = true), draw()) } });
   const exact = h('input', { type: 'checkbox', id: `${id}-exact`, on: { change: () => draw() } });
   const list = h('div', { class: 'results' });
   const go = h('button', { type: 'button', class: 'primary', disabled: true, on: { click: () => replace() } }, 'Replace');
-  let touched = false;
-  by.addEventListener('input', () => (touched = true));
   const draw = () => {
     const how = { exact: exact.checked };
     const changes = touched ? replacements(app.store, wanted.value, by.value, how) : [];

@@ -29,8 +29,10 @@ export function show(app, element) {
     const key = only ? `node ${only} ${spec?.type}` : wire ? `wire ${wire}` : nodes.size + wires.size > 1 ? `many ${nodes.size}` : 'flow';
     if (key === shown.key) return shown.refresh?.();
     shown = { key };
-    if (only) shown.refresh = await nodeForm(app, element, only, () => shown.key === key);
-    else if (wire) wireForm(app, element, wire);
+    if (only) {
+      shown.refresh = await nodeForm(app, element, only, () => shown.key === key);
+      if (shown.key === key) element.dataset.node = only;
+    } else if (wire) wireForm(app, element, wire);
     else if (key === 'flow') shown.refresh = flowForm(app, element);
     else put(element, h('p', { class: 'nothing' }, `${nodes.size} nodes and ${wires.size} wires are chosen. Drag to move them together, Ctrl+G groups them, Del removes them.`));
   };

@@ -102,14 +102,42 @@ export class Shell {
   began() {
     this.app.on('changed', () => void this.empty());
     void this.empty();
-    void import('./minimap.js').then(({ minimap }) => minimap(this.app));
-    void import('./wirecard.js').then(({ wireCard }) => wireCard(this.app));
+    this.once('hover', (/** @type {any} */ over) => over.id, async (/** @type {any} */ over) => {
+      (await import('./wirecard.js')).wireCard(this.app);
+      this.app.tell('hover', over);
+    });
+    if (remembered(`pins:${this.app.page.user?.name ?? ''}:${this.app.id}`)) void import('./pins.js').then(({ pinsOf }) => pinsOf(this.app));
+    void this.map();
     const canvas = at('canvas');
     canvas.addEventListener('blur', () => canvas.classList.remove('quiet'));
     if (document.activeElement !== document.body || innerWidth < PHONE) return;
     // Keys work at once; the ring is for those who came here by key.
     canvas.classList.add('quiet');
     canvas.focus({ preventScroll: true });
+  }
+
+  /** Wait for news of a kind that matter, the first time. @param {string} what @param {(data: any) => any} matters @param {(data: any) => void} work */
+  once(what, matters, work) {
+    const stop = this.app.on(what, (/** @type {any} */ data) => {
+      if (!matters(data)) return;
+      stop();
+      work(data);
+    });
+  }
+
+  /** The map in the corner, from when some of the flow is out of sight. */
+  async map() {
+    const { app } = this;
+    const look = () => {
+      const [all, seen] = [app.scene.bounds(), app.view.seen()];
+      if (!all || (all.x >= seen.x && all.y >= seen.y && all.x + all.w <= seen.x + seen.w && all.y + all.h <= seen.y + seen.h)) return;
+      app.view.movers.delete(look);
+      stop();
+      void import('./minimap.js').then(({ minimap }) => minimap(app));
+    };
+    const stop = app.on('changed', look);
+    app.view.movers.add(look);
+    look();
   }
 
   async empty() {
@@ -150,15 +178,19 @@ export class Shell {
       this.fold(side, false);
       this[side].select(what[side]);
       await this[side].show(what[side]);
-      await this.settled();
+      await this.settled(this[side]);
       if (what.focus) this[side].focus();
     }
     if (what.drawer) await this.openDrawer(what.drawer, what.focus);
   }
 
-  /** Panels that wait for a form fill themselves a moment later. */
-  settled() {
-    return new Promise((done) => setTimeout(done, 60));
+  /** Settings wait for the form of their node, on a slow line some moments. @param {Slot} slot */
+  async settled(slot) {
+    const { only } = this.app.selection;
+    for (let tries = 0; tries < 60; tries++) {
+      await new Promise((done) => setTimeout(done, 30));
+      if (slot.name !== 'settings' || only === null || slot.body.querySelector(`[data-node="${CSS.escape(only)}"]`)) return;
+    }
   }
 
   /** @param {string} name '' closes @param {boolean} focus */

@@ -2,8 +2,8 @@
 
 import { colours } from '../canvas/colours.js';
 
-/** @param {HTMLCanvasElement} canvas @param {number[]} values oldest first */
-export function spark(canvas, values) {
+/** @param {HTMLCanvasElement} canvas @param {number[]} values oldest first @param {boolean} [zero] whether 0 is the floor, as of a rate */
+export function spark(canvas, values, zero = true) {
   const [width, height] = [canvas.clientWidth || 240, canvas.clientHeight || 32];
   const sharp = Math.min(2, devicePixelRatio || 1);
   canvas.width = width * sharp;
@@ -11,10 +11,11 @@ export function spark(canvas, values) {
   const c = canvas.getContext('2d');
   if (!c || values.length < 2) return;
   c.setTransform(sharp, 0, 0, sharp, 0, 0);
-  const [least, most] = [Math.min(0, ...values), Math.max(...values)];
+  const [least, most] = [Math.min(zero ? 0 : Infinity, ...values), Math.max(...values)];
   const span = most - least || 1;
   const x = (/** @type {number} */ at) => 1 + (at / (values.length - 1)) * (width - 4);
-  const y = (/** @type {number} */ value) => height - 3 - ((value - least) / span) * (height - 6);
+  const floor = most > least || zero ? least : least - 0.5; // a flat line lies in the middle
+  const y = (/** @type {number} */ value) => height - 3 - ((value - floor) / span) * (height - 6);
   const { accent } = colours();
   c.beginPath();
   values.forEach((value, at) => (at ? c.lineTo(x(at), y(value)) : c.moveTo(x(at), y(value))));

@@ -22,8 +22,10 @@ export function watch(app) {
   now.listen((/** @type {string} */ what, /** @type {Set<string>} */ ids) => {
     if (what === 'metrics') app.wires.pulse(now.moved);
     // Cards show states and losses; values and rates are drawn on the canvas, which is cheaper.
-    if (what !== 'values') app.cards.touch(what === 'status' ? app.cards.cards.keys() : ids);
-    app.view.touch();
+    if (what === 'status') app.cards.touch(app.cards.cards.keys());
+    else if (what === 'metrics') app.cards.told(ids);
+    // Words change twice a second, for people to read them.
+    if (what === 'values' || performance.now() - app.wires.written > 450) app.view.flow();
     app.tell('now');
   });
   live.sub(`${stem}/metrics`, (/** @type {any} */ d) => now.metrics(d));
@@ -40,7 +42,7 @@ export function watch(app) {
     engine = d.engine ?? engine;
     statusLine();
   });
-  live.sub('restarted', () => app.draft.reload().catch((/** @type {any} */ error) => app.problem(error)));
+  live.sub('restarted', () => app.draft.returned().catch((/** @type {any} */ error) => app.problem(error)));
   live.sub(`${stem}/ops`, (/** @type {any} */ d) => ops(app, d));
   live.watchers.add((/** @type {boolean} */ up) => {
     if (!up) now.running = false;

@@ -24,7 +24,7 @@ export function widget(app, field, value, id, change) {
     case 'integer':
       return number(field, value, id, change);
     case 'code':
-      return code(field, value, id, change);
+      return code(app, field, value, id, change);
     case 'secret':
       return secret(app, field, value, id, change);
     case 'connection':
@@ -42,7 +42,7 @@ export function widget(app, field, value, id, change) {
     case 'json':
       return json(field, value, id, change);
     default:
-      return text(app, field, value, id, change);
+      return field.lines ? code(app, field, value, id, change) : text(app, field, value, id, change);
   }
 }
 
@@ -123,6 +123,7 @@ function number(field, value, id, change) {
   return input;
 }
 
+const LIVE = new Set(['expression', 'path', 'template', 'topic-template']);
 const CODE = new Set(['expression', 'path', 'template', 'topic-template', 'topic-filter', 'duration', 'size', 'host']);
 
 /** @param {any} app @param {Field} field @param {any} value @param {string} id @param {Change} change */
@@ -134,6 +135,7 @@ function text(app, field, value, id, change) {
     id, type: 'text', value: shown, placeholder: hint(field), spellcheck: false, list,
     class: CODE.has(field.widget) ? 'mono' : '', on: { input: typed, change: () => (typed.stop(), change(input.value === '' && !field.required ? undefined : input.value)) },
   });
+  livened(app, field, input);
   if (!list) return input;
   const topics = h('datalist', { id: list });
   input.addEventListener('focus', () => {
@@ -142,13 +144,24 @@ function text(app, field, value, id, change) {
   return h('div', {}, input, topics);
 }
 
-/** Lines of code or text: Tab indents, Enter keeps the indent. @param {Field} field @param {any} value @param {string} id @param {Change} change */
-function code(field, value, id, change) {
+/** Show what comes of it while someone is in it; the preview is loaded when it is first wanted. @param {any} app @param {Field} field @param {HTMLInputElement | HTMLTextAreaElement} input */
+function livened(app, field, input) {
+  if (!LIVE.has(field.widget) || app.readOnly || !app.selection) return;
+  input.addEventListener('focus', async () => {
+    const { preview } = await import('./preview.js');
+    if (document.activeElement === input) preview(app, field, input);
+  });
+}
+
+/** Lines of code or text: Enter keeps the indent. @param {any} app @param {Field} field @param {any} value @param {string} id @param {Change} change */
+function code(app, field, value, id, change) {
   const listed = Array.isArray(value);
+  const template = field.widget !== 'code';
   const shown = listed ? value.join('\n') : (value ?? '');
   const tell = () => change(area.value === '' && !field.required ? undefined : listed || area.value.includes('\n') ? area.value.split('\n') : area.value);
   const typed = typing(tell);
-  const area = h('textarea', { id, class: 'mono', rows: Math.min(16, Math.max(4, shown.split('\n').length + 1)), value: shown, placeholder: hint(field), spellcheck: false, wrap: 'off', on: { input: typed, change: () => (typed.stop(), tell()) } });
+  const rows = Math.min(16, Math.max(template ? 1 : 3, shown.split('\n').length));
+  const area = h('textarea', { id, class: 'mono', rows, value: shown, placeholder: hint(field), spellcheck: false, wrap: 'off', 'aria-label': field.label, on: { input: typed, change: () => (typed.stop(), tell()) } });
   area.addEventListener('keydown', (event) => {
     // Escape first, then Tab leaves the field as it leaves any other.
     if (event.key !== 'Enter' || event.ctrlKey) return;
@@ -156,9 +169,12 @@ function code(field, value, id, change) {
     if (!indent) return;
     event.preventDefault();
     area.setRangeText(`\n${indent}`, area.selectionStart, area.selectionEnd, 'end');
-    typed();
+    area.dispatchEvent(new Event('input'));
   });
-  return area;
+  const box = h('div', { class: 'code-box' }, area);
+  void import('./code.js').then(({ dress }) => dress(box, area, template));
+  livened(app, field, area);
+  return box;
 }
 
 /** @param {any} app @param {Field} field @param {any} value @param {string} id @param {Change} change */

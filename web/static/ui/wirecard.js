@@ -26,6 +26,7 @@ export function wireCard(app) {
     const value = app.now.values.get(key);
     const fault = faultOf(app.store, app.types, wire);
     const full = app.now.fill(wire, output);
+    const queue = app.now.queue(wire, output);
     const rates = app.now.rates.get(key) ?? [];
     put(
       card,
@@ -33,8 +34,9 @@ export function wireCard(app) {
       fault ? h('p', { class: 'is-error' }, fault) : null,
       value ? h('p', { class: 'value' }, value.text) : h('p', { class: 'muted small' }, app.now.running ? 'No message yet' : 'Not running'),
       value ? h('p', { class: 'small muted num' }, [clock(value.at), value.key, value.topic].filter(Boolean).join(' · ')) : null,
-      full > 0 ? h('p', { class: full >= 0.8 ? 'small is-warn' : 'small muted' }, `Queue ${Math.round(full * 100)} % full`) : null,
+      full > 0 || queue.dropped ? h('p', { class: queue.dropped ? 'small is-error' : full >= 0.8 ? 'small is-warn' : 'small muted' }, `Queue ${queue.depth ?? 0} of ${queue.capacity}${queue.dropped ? `, ${queue.dropped} dropped` : ''}`) : null,
       rates.length > 2 ? line : null,
+      value ? h('p', { class: 'small muted keys' }, h('kbd', {}, 'Shift+P'), ' pins a number') : null,
     );
     card.hidden = false;
     const frame = at('stage').getBoundingClientRect();
