@@ -72,8 +72,14 @@ class Arrivals:
         self._session_lost()
 
     def note(self, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
-        """Remember new messages, numbered from `first` on; packet id 0 is none (QoS 0)."""
-        self._most = max(self._most, first + len(arrivals) - 1 - self._account.done_upto)
+        """New messages came, numbered from `first` on; packet id 0 is none (QoS 0)."""
+        account = self._account
+        open_ones = first + len(arrivals) - 1 - max(account.done_upto, account.given_before)
+        self._most = max(self._most, open_ones)
+        self.remember(arrivals, first)
+
+    def remember(self, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
+        """Remember messages, of this run or, from its journal, of a former one."""
         known, order, number = self._known, self._order, first
         for packet, mark, time in arrivals:
             if packet:

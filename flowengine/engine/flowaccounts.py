@@ -279,7 +279,7 @@ class FlowAccounts:
         if frame.is_new_session:
             arrivals.forget()
         for came in frame.came:
-            arrivals.note(unpack(came), came.first)
+            arrivals.remember(unpack(came), came.first)
         if frame.stamp <= saved.stamp:
             return
         saved.stamp = frame.stamp

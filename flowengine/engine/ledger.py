@@ -93,6 +93,8 @@ class SourceLedger:
         """Brings what is noted here to disk before an acknowledgement leaves."""
         self.newest = 0
         """Number of the newest message."""
+        self.given_before = 0
+        """Numbers up to this one were given by former runs, or by none."""
         self.done_upto = 0
         """All up to this number are done with, those of `former` aside."""
         self.gone_upto = 0
@@ -348,6 +350,7 @@ class SourceLedger:
         self._add_range(self.newest + 1, NOWHERE)
         self.new_ranges.append((self.newest + 1, NOWHERE.minute))
         self.newest += GAP
+        self.given_before = self.newest
         self.dirty.update(self._minutes.values())
         for bucket in self._minutes.values():
             self._rebase(bucket)

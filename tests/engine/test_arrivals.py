@@ -180,3 +180,16 @@ def test_what_may_come_again_is_known_and_older_things_are_let_go_of(
             assert (link.find(*came[number], is_marked=False) == number) is (number in waiting)
         for number in set(came) - set(known):
             assert link.find(*came[number]) is None
+
+
+def test_after_a_start_it_remembers_no_more_than_before_one() -> None:
+    """Numbers go on behind a gap, in which none is on its way (a million, and 50 bytes each)."""
+    account = SourceLedger("in")
+    account.newest = account.done_upto = 5
+    account.restore([], [])
+    arrivals = Arrivals(account)
+    for read in range(1000):
+        bucket, first = account.let_in(100, 0)
+        arrivals.note([(1 + (read * 100 + i) % 60_000, i, 0) for i in range(100)], first)
+        account.acknowledge(bucket, 100, first + 99)
+    assert len(arrivals.all()) <= module.REMEMBERED + 200
