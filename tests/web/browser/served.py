@@ -37,9 +37,10 @@ class Feel(Node[FeelConfig]):
     In: a temperature. Out: how it feels.
     """
 
-    def process(self, message: Message) -> Message:
+    def receive(self, message: Message, *_: object) -> Message:
         """One message on."""
-        return message.derived(payload=message.payload - self.config.wind)
+        message.payload -= self.config.wind
+        return message
 '''
 
 

@@ -71,9 +71,10 @@ def test_the_editor_has_none(desk: Desk) -> None:
         assert faults(desk, within="#left") == [], tab
     for tab in ("problems", "debug", "history", "log"):
         desk.run(f"show-{tab}")
-        page.wait_for_selector(f"#drawer-body .panel-{tab}")
+        page.wait_for_selector(f"#drawer-body .panel-{tab}", state="attached")
         assert faults(desk, within="#drawer") == [], tab
-    page.mouse.click(*desk.on_wire("tick -> hot"))
+    page.evaluate("flowengine.selection.set([], ['tick -> hot'])")
+    page.click("#tab-settings")
     page.wait_for_selector("#wire-capacity")
     assert faults(desk, within="#right") == []
 

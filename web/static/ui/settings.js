@@ -46,7 +46,7 @@ async function nodeForm(app, element, id, still) {
   const { type: name } = app.store.nodes.get(id);
   const type = app.types.get(name);
   if (!type) {
-    put(element, h('div', { class: 'nothing' }, h('p', {}, `The type “${name}” is not installed. Everything of this node is kept as it is.`), h('pre', { class: 'diff' }, JSON.stringify(app.store.nodes.get(id).config ?? {}, null, 2))));
+    put(element, h('div', { class: 'nothing' }, h('p', {}, `The type “${name}” is not installed. Everything of this node is kept as it is.`), h('pre', { class: 'diff', tabIndex: 0, 'aria-label': 'Its settings' }, JSON.stringify(app.store.nodes.get(id).config ?? {}, null, 2))));
     return undefined;
   }
   let form;

@@ -76,8 +76,8 @@ export function show(app, element) {
       'details',
       { class: 'fold', open: found && !found.passed },
       h('summary', {}, h('span', { class: mark[1], title: mark[2] }, icon(mark[0]), h('span', { class: 'unseen' }, mark[2])), h('span', { class: 'grow' }, test.name)),
-      found?.differences.length ? h('pre', { class: 'diff' }, found.differences.join('\n')) : null,
-      h('pre', { class: 'diff' }, JSON.stringify(test, null, 2)),
+      found?.differences.length ? h('pre', { class: 'diff', tabIndex: 0, 'aria-label': 'What differs' }, found.differences.join('\n')) : null,
+      h('pre', { class: 'diff', tabIndex: 0, 'aria-label': 'The test' }, JSON.stringify(test, null, 2)),
       h('div', { class: 'item' }, h('button', { type: 'button', on: { click: () => run([test.name]) } }, 'Run'), h('button', { type: 'button', class: 'plain danger', disabled: app.readOnly, on: { click: () => remove(test.name) } }, 'Remove')),
     );
   };
