@@ -119,6 +119,7 @@ class RunningFlow(Wiring):
         running = self.nodes.get(name) or self.connections.get(name)
         if running is None or (running.state, running.what) == (state, what):
             return
+        is_back = state == "running" and running.state in {"waiting", "failed", "connecting"}
         if running.state != state:
             running.since = self.clock.now()
         running.state, running.what = state, what
@@ -128,7 +129,7 @@ class RunningFlow(Wiring):
         facts = {"flow": self.id, "node": name, "state": state}
         LOG.log(level, "%s%s", state, f": {what}" if what else "", extra={"facts": facts})
         told = {"node": name, "state": state, "what": what, "since": running.since}
-        if state == "running":
+        if is_back:
             self._reach(running)
         for step in self._watchers.get(name, []):
             watcher = self.nodes.get(step.id)
@@ -142,6 +143,8 @@ class RunningFlow(Wiring):
         A connection's link tells of the way out that all of them share.
         """
         is_link = back.planned.type.kind == "connection"
+        if not is_link and not back.planned.connections:
+            return
         for other in self.nodes.values():
             shared = other.planned.connections & back.planned.connections
             if other.runner is not None and other is not back and (is_link or shared):

@@ -683,6 +683,7 @@ def test_bad_certificate_file_is_said(stub: Stub) -> None:
         assert bench.statuses[-1][0] == "failed"
 
 
+@pytest.mark.alone
 def test_requests_leave_the_event_loop_free(stub: Stub) -> None:
     with writing(stub) as bench:
         ticks = 0

@@ -202,6 +202,10 @@ def test_no_page_has_any(desk: Desk, enter: Callable[..., Desk]) -> None:
     desk.open("all", "?view=1")
     page.wait_for_selector("[role=treeitem]")
     assert faults(desk) == []
+    for path in ("/people", "/charts"):
+        page.goto(f"{desk.url}{path}")
+        page.wait_for_selector("html[data-ready=true]", state="attached")
+        assert faults(desk) == [], path
     for path in ("/help", "/help/operate"):
         page.goto(f"{desk.url}{path}")
         assert faults(desk) == [], path

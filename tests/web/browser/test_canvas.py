@@ -175,7 +175,9 @@ def test_a_note_stands_on_the_canvas_and_says_what_was_written(desk: Desk) -> No
     note = desk.page.locator(".node.note")
     expect(note).to_have_text("Note")
     desk.press("Enter")
-    field = desk.page.locator("#inspector-body [data-field=text] input[type=text]")
+    field = desk.page.locator(
+        "#inspector-body [data-field=text] :is(textarea, input[type=text])"
+    ).first
     field.fill("Mind the pump")
     expect(note).to_have_text("Mind the pump")
     desk.saved()
