@@ -505,7 +505,8 @@ class Spool:
         """
         count = size = 0
         with self._lock:
-            for segment in list(self._segments):
+            # On a disk that failed some are in memory alone, and their files look empty.
+            for segment in [] if self._broken is not None else list(self._segments):
                 is_begun = self._head_offset != HEADER_BYTES
                 if gone is None and not is_begun and whole(segment, count):
                     count, size = count + segment.records, size + segment.payload

@@ -862,6 +862,21 @@ def test_f51_a_reader_passes_over_nothing_while_the_disk_fails() -> None:
     assert [number for number, _ in spool.read(99, 10**6)] == list(range(20))
 
 
+def test_f51_what_is_only_in_memory_after_a_failed_fsync_does_not_grow_old() -> None:
+    disk = SimDisk()
+    spool = opened(disk, max_age_ns=SECOND)
+    for number in range(9):
+        spool.append([record(number)])
+    disk.fault = lambda op, _path: OSError(errno.EIO, "failing") if op == "fsync" else None
+    with pytest.raises(SpoolBroken):
+        spool.sync()
+    assert spool.expire().records == 0
+    assert spool.drop_oldest(3).records == 0
+    disk.fault = lambda _op, _path: None
+    spool.sync()
+    assert [data for _, data in everything(spool)] == [record(number) for number in range(9)]
+
+
 def test_f51_a_file_that_was_done_and_deleted_is_not_missed_when_an_fsync_fails() -> None:
     disk = SimDisk()
     spool = opened(disk)
