@@ -43,6 +43,7 @@ CELLAR = (
     "ledger",
     "opening",
     "origins",
+    "parts",
     "quarantine_rows",
     "replayreceipt",
     "rewrite",

@@ -208,9 +208,8 @@ class JoinedReceipt(Receipt):
 
     def pass_barrier(self) -> None:
         """A cut need not wait for this any more."""
-        barrier, self.barrier = self.barrier, None
-        if barrier is not None:
-            barrier.done()
+        if self.barrier is not None:
+            self.barrier.release(self)
 
     def settle_part(self, fate: int) -> None:
         """A part which is secured has met its fate."""

@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from flowengine.engine.fates import FILTERED, KIND
 from flowengine.engine.origins import encode_entering
+from flowengine.engine.parts import Parts
 from flowengine.message import Message, Receipt
 
 
@@ -76,12 +76,12 @@ class Barrier:
     def look(self, receipt: Receipt) -> None:
         """A part was settled or secured: whether those that are not are all in states."""
         if receipt.insecure <= self._entered.get(id(receipt), 0):
-            receipt.barrier = None
-            self._entered.pop(id(receipt), None)
-            self.done()
+            self.release(receipt)
 
-    def done(self) -> None:
-        """One of them is settled or secured."""
+    def release(self, receipt: Receipt) -> None:
+        """This one is waited for no more."""
+        receipt.barrier = None
+        self._entered.pop(id(receipt), None)
         self._missing -= 1
         if not self._missing:
             self._clear.set()
@@ -91,29 +91,20 @@ class Barrier:
         await self._clear.wait()
 
 
-class EnteredPart(Receipt):
+class EnteredPart(Parts):
     """A part of a message that entered a state while a cut waited for the message."""
 
-    __slots__ = ("fate", "parts", "receipt", "waiting")
+    __slots__ = ("receipt", "waiting")
 
     def __init__(self, receipt: Receipt, waiting: Barrier) -> None:
+        super().__init__()
         self.receipt = receipt
         self.waiting = waiting
-        self.parts = 1
-        self.fate = FILTERED
 
-    def take(self, parts: int = 1) -> None:
-        """Expect `parts` more settlements."""
-        self.parts += parts
-
-    def settle(self, fate: int) -> None:
+    def all_settled(self) -> None:
         """What the state made of it has met its fate."""
-        if fate & KIND >= self.fate & KIND:
-            self.fate = fate
-        self.parts -= 1
-        if not self.parts:
-            self.waiting.left(self.receipt)
-            self.receipt.settle(self.fate)
+        self.waiting.left(self.receipt)
+        self.receipt.settle(self.fate)
 
     def secure(self) -> Receipt:
         """The state that has it is on disk."""

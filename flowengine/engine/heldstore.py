@@ -7,9 +7,9 @@ members are a hundred bytes or two.
 
 from flowengine.engine.accounts import HeldPart
 from flowengine.engine.delivery import Origins, origins_of
-from flowengine.engine.fates import FILTERED, KIND
 from flowengine.engine.flowledger import FlowLedger
 from flowengine.engine.ledger import SourceLedger
+from flowengine.engine.parts import Parts
 from flowengine.engine.step import Held, Step
 from flowengine.message import Receipt
 
@@ -50,33 +50,25 @@ def _told(receipt: Receipt, ledger: FlowLedger) -> Origins:
     return told
 
 
-class FormerReceipt(Receipt):
+class FormerReceipt(Parts):
     """A message of a former run that a state holds, or several do: it met no fate yet.
 
     Where the source will send it again it counts then, and not here.
     """
 
-    __slots__ = ("account", "counts", "fate", "is_spooled", "number", "parts")
+    __slots__ = ("account", "counts", "is_spooled", "number")
 
     def __init__(self, account: SourceLedger, number: int) -> None:
+        super().__init__(parts=0)
         self.account = account
         self.number = number
         self.counts = account.is_done(number)
         self.is_spooled = False
         """Whether it counts as spooled already."""
-        self.parts = 0
-        self.fate = FILTERED
 
-    def take(self, parts: int = 1) -> None:
-        """Expect `parts` more settlements."""
-        self.parts += parts
-
-    def settle(self, fate: int) -> None:
-        """One state that held it has done with it."""
-        if fate & KIND >= self.fate & KIND:
-            self.fate = fate
-        self.parts -= 1
-        if not self.parts and self.counts:
+    def all_settled(self) -> None:
+        """Every state that held it has done with it."""
+        if self.counts:
             self.account.settle_former(self.number, self.fate)
 
     def origins(self) -> Origins:
@@ -130,28 +122,19 @@ class FormerReceipts:
         ]
 
 
-class _Several(Receipt):
+class _Several(Parts):
     """What a state holds as one answers for several messages: the result of another state."""
 
-    __slots__ = ("fate", "made", "parts")
+    __slots__ = ("made",)
 
     def __init__(self, made: list[FormerReceipt]) -> None:
+        super().__init__()
         self.made = made
-        self.parts = 1
-        self.fate = FILTERED
 
-    def take(self, parts: int = 1) -> None:
-        """Expect `parts` more settlements."""
-        self.parts += parts
-
-    def settle(self, fate: int) -> None:
-        """One part has met its fate."""
-        if fate & KIND >= self.fate & KIND:
-            self.fate = fate
-        self.parts -= 1
-        if not self.parts:
-            for receipt in self.made:
-                receipt.settle(self.fate)
+    def all_settled(self) -> None:
+        """What became of the one became of all."""
+        for receipt in self.made:
+            receipt.settle(self.fate)
 
     def origins(self) -> Origins:
         """All that it answers for."""

@@ -124,9 +124,9 @@ class Leaving:
         while todo:
             receipt = todo.pop()
             inner = receipt
-            met = [inner.fate] if type(inner) is EnteredPart and _is_out(inner) else []
-            if met:
-                inner = inner.receipt  # type: ignore[attr-defined]  # an EnteredPart
+            met = []
+            if isinstance(inner, EnteredPart) and _is_out(inner):
+                met, inner = [inner.fate], inner.receipt
             if type(inner) is JoinedPart and inner.parts == 1 and not inner.receipt.insecure:
                 inner = inner.receipt
             if type(inner) is not LeavingReceipt or not _is_all_of(inner, receipt):
