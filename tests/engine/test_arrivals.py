@@ -182,6 +182,16 @@ def test_what_may_come_again_is_known_and_older_things_are_let_go_of(
             assert link.find(*came[number]) is None
 
 
+def test_what_came_back_is_on_its_way_though_sessions_are_lost() -> None:
+    link = Link()
+    link.account.former = {1, 2}
+    link.arrivals.came_back([1])
+    for _ in range(2):
+        link.arrivals.forget()
+        link.account.give_up_former(7, link.arrivals.back)
+        assert link.account.former == {1}
+
+
 def test_after_a_start_it_remembers_no_more_than_before_one() -> None:
     """Numbers go on behind a gap, in which none is on its way (a million, and 50 bytes each)."""
     account = SourceLedger("in")

@@ -543,6 +543,25 @@ def test_a_sink_of_many_writes_that_is_made_anew_loses_none_of_them(tmp_path: Pa
     WideBin.hangs = None
 
 
+def test_what_was_being_written_from_the_store_is_written_by_the_sink_made_anew(
+    tmp_path: Path,
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.deploy({"in": "tap", "out": "bin"}, ["in -> out"])
+        BINS["out"].is_up = False
+        TAPS["in"].turn(*range(6))
+        await rig.pass_time(SECOND)
+        assert TAPS["in"].acks == list(range(6))  # all in the store
+        BINS["out"].is_up, BINS["out"].hangs = True, asyncio.Event()
+        await rig.pass_time(30 * SECOND)  # it writes from there, and hangs
+        changed = {"type": "bin", "config": {"label": "changed"}}
+        await rig.deploy({"in": "tap", "out": changed}, ["in -> out"])
+        await rig.pass_time(SECOND)
+        assert BINS["out"].got == list(range(6))
+
+    play(tmp_path, story)
+
+
 def test_a_sink_of_many_writes_tries_again_what_it_put_back(tmp_path: Path) -> None:
     async def story(rig: Rig) -> None:
         WIDE.clear()

@@ -17,6 +17,25 @@ FIRST = int(os.environ.get("SIM_FIRST", "0"))
 SEEDS = int(os.environ.get("SIM_SEEDS", "200"))
 STEPS = int(os.environ.get("SIM_STEPS", "40"))
 AT_ONCE = 20
+FOUND = {
+    3039: "the second of two ways into a sink is no repeat of the first",
+    2183: "a wire's spool keeps its order on a failing disk",
+    3033: "the same",
+    8660: "what only the page cache has after a failed fsync is not believed",
+    6691: "a cursor that waited for a cut is written soon after it",
+    20531: "a message that reaches a state by two ways is known twice",
+    20257: "a spill wire that is put back has its spool open still",
+    30375: "a cut waits for every branch, also where another entered a state",
+    40215: "a sink made anew goes on with what its former self had read",
+    204359: "what a failed disk left in memory alone is not dropped as old",
+    60136: "nothing counts as spooled where nothing waits",
+}
+"""Stories that once found a fault, each of which finds it again when it is put back."""
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_story_that_once_found_a_fault_ends_well(seed: int, tmp_path: Path) -> None:
+    run(seed, tmp_path)
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, AT_ONCE))

@@ -8,6 +8,7 @@ import pytest
 from flowengine.message import Message
 from flowengine.web.api_try import tried
 from flowengine.web.taps import Sample
+from tests.system.real import until
 from tests.web.box import API, TICKS, Box
 
 SAMPLE = Sample(
@@ -66,9 +67,9 @@ def test_without_a_message_a_text_is_read_all_the_same() -> None:
 def test_a_long_value_is_cut_and_a_bomb_is_refused() -> None:
     sample = Sample(1, 0, b"", Message("x" * 3_000, "", 0, ""))
     assert len(tried("path", "payload", {}, sample)["value"]) <= 300
-    began = time.monotonic()
+    began = time.process_time()
     assert tried("expression", '"a" * 10 ** 9', {}, sample)["problem"] is not None
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2  # of a processor
 
 
 def test_the_last_message_of_a_running_flow_is_taken(box: Box) -> None:
@@ -85,11 +86,13 @@ def test_the_last_message_of_a_running_flow_is_taken(box: Box) -> None:
         with box.client("dora") as dora:
             done = dora.post(f"{API}/flows/ticks/deploy", json={"etag": etag})
             assert done.status_code == 200, done.text
-        for _ in range(200):
-            found = ed.post(f"{API}/flows/ticks/try", json=body).json()
-            if found["value"] is not None:
-                break
-            time.sleep(0.02)
+
+        def tried() -> dict[str, Any] | None:
+            answer: dict[str, Any] = ed.post(f"{API}/flows/ticks/try", json=body).json()
+            return answer if answer["value"] is not None else None
+
+        found = until(tried, 10, "a message came")
+        assert found is not None
         assert (found["wire"], found["value"], found["kind"]) == ("tick.out", "22.5", "number")
         strange = ed.post(f"{API}/flows/ticks/try", json=body | {"outputs": ["no.out"]}).json()
         assert strange["wire"] is None

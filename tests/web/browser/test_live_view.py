@@ -9,6 +9,7 @@ import pytest
 
 from flowengine.commands.boxseries import series_reader
 from flowengine.nodes.series.store import Point, SeriesStore, tags_text
+from tests.system.real import until
 from tests.web.box import Box
 from tests.web.browser.conftest import Sit
 from tests.web.browser.desk import Desk
@@ -69,11 +70,11 @@ def test_a_number_is_pinned_by_keys_stays_after_a_reload_and_opens_as_a_chart(si
     page.locator("dialog input").blur()
     page.click("dialog button:has-text('Pause')")
     held = page.locator(".live-chart canvas").evaluate("each => each.toDataURL()")
-    page.wait_for_timeout(600)
+    came = "flowengine.now.nodes.get('pump').out.out"
+    desk.until(f"{came} > {page.evaluate(came) + 5}")
     assert page.locator(".live-chart canvas").evaluate("each => each.toDataURL()") == held
     page.click("dialog button:has-text('Continue')")
-    page.wait_for_timeout(600)
-    assert page.locator(".live-chart canvas").evaluate("each => each.toDataURL()") != held
+    desk.until(f"document.querySelector('.live-chart canvas').toDataURL() !== '{held}'")
     desk.press("Escape")
     desk.until("document.querySelector('.pin .num')?.textContent === '41.5 °C'")
     assert page.evaluate("document.activeElement.className") == "pin"
@@ -106,10 +107,7 @@ def test_nobody_taps_for_a_pin_that_nobody_sees(sit: Sit, empty: Box) -> None:
         "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
-    ends = time.monotonic() + 10
-    while tapped():
-        assert time.monotonic() < ends
-        page.wait_for_timeout(50)
+    until(lambda: not tapped(), 10, "nobody taps")
 
 
 def test_what_a_route_drops_is_said_under_it_and_a_wire_says_its_last_value(sit: Sit) -> None:
