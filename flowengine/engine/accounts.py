@@ -68,6 +68,8 @@ class Standing(msgspec.Struct):
     aside: list[int] = msgspec.field(default_factory=list)
     gone_upto: int = 0
     """Of these numbers none that is open will come again: the far side has lost its session."""
+    most_open: int = 0
+    """Messages unacknowledged at once, at most."""
 
 
 class BucketNews(msgspec.Struct):
@@ -120,6 +122,7 @@ def standing_of(account: SourceLedger) -> Standing:
         sorted(account.former),
         sorted(account.aside),
         account.gone_upto,
+        account.most_open,
     )
 
 

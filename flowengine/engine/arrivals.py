@@ -36,7 +36,6 @@ class Arrivals:
         self._known: dict[int, tuple[int, int, int]] = {}
         self.back: set[int] = set()
         """Of what a former run left open: what came again to this one."""
-        self._most = 0  # unacknowledged at once: as many acknowledgements may be lost at once
         self._order: deque[int] = deque()
         """Number and packet id of what is remembered, in one integer, as it is the lightest."""
 
@@ -75,7 +74,7 @@ class Arrivals:
         """New messages came, numbered from `first` on; packet id 0 is none (QoS 0)."""
         account = self._account
         open_ones = first + len(arrivals) - 1 - max(account.done_upto, account.given_before)
-        self._most = max(self._most, open_ones)
+        account.most_open = max(account.most_open, open_ones)
         self.remember(arrivals, first)
 
     def remember(self, arrivals: Sequence[tuple[int, int, int]], first: int) -> None:
@@ -86,13 +85,13 @@ class Arrivals:
                 known[packet] = (mark, number, time)
                 order.append(number << 16 | packet)
             number += 1
-        if len(order) > REMEMBERED + self._most:
+        if len(order) > REMEMBERED + self._account.most_open:
             self.trim()
 
     def trim(self) -> None:
         """Forget what was acknowledged so long ago that the broker knows."""
         known, order, is_done = self._known, self._order, self._account.is_done
-        most = REMEMBERED + max(self._most, len(self._account.former))
+        most = REMEMBERED + max(self._account.most_open, len(self._account.former))
         while len(order) > most and is_done(order[0] >> 16):
             number, packet = divmod(order.popleft(), 1 << 16)
             found = known.get(packet)
@@ -103,6 +102,7 @@ class Arrivals:
         """The session is gone: packet ids begin anew. What came back already goes on its way."""
         self._known.clear()
         self._order.clear()
+        self._account.most_open = 0
 
     def all(self) -> list[tuple[int, Arrival]]:
         """(number, arrival) of everything that is remembered, in order."""

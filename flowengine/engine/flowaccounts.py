@@ -261,6 +261,7 @@ class FlowAccounts:
             account.done_upto = found.standing.done_upto
             account.aside = set(found.standing.aside)
             account.gone_upto = found.standing.gone_upto
+            account.most_open = found.standing.most_open
             arrivals = self.arrivals.get(name)
             account.former = set(found.standing.former)
             if arrivals is not None:
@@ -301,6 +302,7 @@ class FlowAccounts:
         standing = saved.standing
         standing.newest = max(standing.newest, frame.standing.newest)
         standing.gone_upto = max(standing.gone_upto, frame.standing.gone_upto)
+        standing.most_open = frame.standing.most_open
         if frame.is_cut_bound:
             return
         standing.done_upto = max(standing.done_upto, frame.standing.done_upto)

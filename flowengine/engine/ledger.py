@@ -93,6 +93,9 @@ class SourceLedger:
         """Brings what is noted here to disk before an acknowledgement leaves."""
         self.newest = 0
         """Number of the newest message."""
+        self.most_open = 0
+        """Messages unacknowledged at once, also in former runs of this session: a kill may lose as
+        many acknowledgements, and the far side then sends as many again that are done."""
         self.given_before = 0
         """Numbers up to this one were given by former runs, or by none."""
         self.done_upto = 0

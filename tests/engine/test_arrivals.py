@@ -1,13 +1,16 @@
 """What a broker may send again is recognised, and nothing else is taken for it."""
 
 from collections import deque
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowengine.clock import ToldClock
 from flowengine.engine import arrivals as module
 from flowengine.engine.arrivals import Arrival, Arrivals
+from flowengine.engine.flowaccounts import FlowAccounts
 from flowengine.engine.ledger import SourceLedger
 from flowengine.node import Known
 
@@ -190,6 +193,27 @@ def test_what_came_back_is_on_its_way_though_sessions_are_lost() -> None:
         link.arrivals.forget()
         link.account.give_up_former(7, link.arrivals.back)
         assert link.account.former == {1}
+
+
+def test_after_a_kill_all_is_known_of_which_the_acknowledgement_may_be_lost(
+    tmp_path: Path,
+) -> None:
+    """A broker that sends far beyond the window, all of it acknowledged at once, then a kill."""
+    many = 5 * module.REMEMBERED
+    accounts = FlowAccounts("flow", ToldClock(), tmp_path / "flow.log")
+    arrivals, account = accounts.arrivals_of("in"), accounts.source("in")
+    accounts.restore({})
+    bucket, first = account.let_in(many, 0)
+    accounts.note("in", [(1 + i, i, 0) for i in range(many)], first)
+    accounts.write()
+    account.acknowledge(bucket, many, first + many - 1)
+    accounts.write()
+    for _ in range(2):  # and a second kill before anything came again
+        accounts = FlowAccounts("flow", ToldClock(), tmp_path / "flow.log")
+        accounts.restore({})
+        arrivals = accounts.arrivals_of("in")
+        known = [arrivals.find(1 + i, i, is_marked=True) for i in range(many)]
+        assert [found.number for found in known if found] == list(range(first, first + many))
 
 
 def test_after_a_start_it_remembers_no_more_than_before_one() -> None:
